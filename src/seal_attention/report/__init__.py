@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run folders -> one self-contained HTML page, without torch and without a network."""
+
+from __future__ import annotations
+
+from .page import build_report
+
+__all__ = ["build_report"]

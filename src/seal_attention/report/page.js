@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// Figures wait in the page as JSON with CSS variables for colours -> drawn, and drawn again when day turns to night.
+(() => {
+  "use strict";
+  const style = getComputedStyle(document.documentElement);
+  const filled = (value) => {
+    if (typeof value === "string") return value.replace(/^var\((--[\w-]+)\)$/, (_, name) => style.getPropertyValue(name).trim());
+    if (Array.isArray(value)) return value.map(filled);
+    if (value !== null && typeof value === "object") {
+      return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, filled(inner)]));
+    }
+    return value;
+  };
+  const draw = () => {
+    for (const place of document.querySelectorAll(".plot")) {
+      const figure = filled(JSON.parse(document.getElementById(place.dataset.figure).textContent));
+      Plotly.react(place, figure.data, figure.layout, { responsive: true, displayModeBar: false });
+    }
+  };
+  draw();
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+})();

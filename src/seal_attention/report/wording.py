@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers and names -> the words that tables, figures and sentences share."""
+
+from __future__ import annotations
+
+METHOD_NAMES = {
+    "base": "base",
+    "base-prefixed": "base-prefixed",
+    "seal-h": "SEAL-H",
+    "seal-c": "SEAL-C",
+    "seal-l": "SEAL-L",
+    "seal-d": "SEAL-D",
+}
+SPACE = "\u00a0"  # no line break between a number and its unit
+MINUS = "\u2212"
+DASH = "\u2013"
+CONFIDENCE = f"95{SPACE}%"
+
+
+def method_name(method: str) -> str:
+    """How a method is written on the page; an unknown one as it stands."""
+    return METHOD_NAMES.get(method, method)
+
+
+def colour_name(method: str) -> str:
+    """The colour of a method in page.css, the same in tables and figures; all unknown methods share `other`."""
+    return method if method in METHOD_NAMES else "other"
+
+
+def bare_percent(share: float) -> str:
+    """A share in per cent, rounded to whole ones unless that would turn a few into none or nearly all into all."""
+    value = 100 * share
+    return f"{value:.1f}" if 0 < value < 0.95 or 99.05 < value < 100 else f"{value:.0f}"
+
+
+def percent(share: float) -> str:
+    """A share as `92 %`."""
+    return f"{bare_percent(share)}{SPACE}%"
+
+
+def interval(low: float, high: float) -> str:
+    """The ends of an interval as `85 to 96 %`."""
+    return f"{bare_percent(low)} to {percent(high)}"
+
+
+def signed(difference: float) -> str:
+    """A difference of shares in percentage points: `+84`."""
+    points = round(100 * difference)
+    return "0" if points == 0 else f"{'+' if points > 0 else MINUS}{abs(points)}"
+
+
+def chance(p_value: float) -> str:
+    """A p-value as `p < 0.001` or with two significant digits."""
+    return f"p{SPACE}<{SPACE}0.001" if p_value < 0.001 else f"p{SPACE}={SPACE}{p_value:.2g}"
+
+
+def count(number: float, noun: str) -> str:
+    """`1 step`, `2 steps`, `1,664 answers`."""
+    return f"{number:,.0f}{SPACE}{noun}{'' if number == 1 else 's'}"
+
+
+def size_name(lines: int | None) -> str:
+    """What a cell is called."""
+    return "all questions" if lines is None else count(lines, "line")
+
+
+def signed_interval(low: float, high: float) -> str:
+    """The ends of an interval in percentage points as `+77 to +91`."""
+    return f"{signed(low)} to {signed(high)}"
+
+
+def clipped(text: str, most: int = 700) -> str:
+    """Text with what exceeds `most` characters counted instead of shown."""
+    return text if len(text) <= most else f"{text[:most]} \u2026 ({len(text) - most:,} more characters)"

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text -> the records every stage shares: samples with their questions, and predictions.
+
+A sample is text alone, without tokens: one context, one or more questions about it, and for each question
+the reference answers and the string that tuning teaches. Everything here is frozen and goes to and from JSON.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question about a context.
+
+    `text` follows the context in the user's turn; `answer_prefix` opens the model's turn (a prefill, often
+    empty) and is never scored or learnt; `target` is the rest of the model's turn: what tuning teaches, and the
+    draft that evaluation verifies; `answers` are the references that the task's scorer looks for.
+    """
+
+    text: str
+    answers: tuple[str, ...]
+    target: str
+    answer_prefix: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One context with its questions; `meta` holds what the task knows of it (lines, seed, split)."""
+
+    identifier: str
+    task: str
+    context: str
+    questions: tuple[Question, ...]
+    max_new_tokens: int
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model answered to one question, kept whole so that any score can be recomputed.
+
+    `tokens` counts the prompt with its template and answer prefix; `stopped` says that the model ended its turn
+    by itself rather than at the limit of new tokens; `score` is the task's scorer on `text` (0 to 1).
+    """
+
+    question: str
+    sample: str
+    task: str
+    asked: str
+    answers: tuple[str, ...]
+    text: str
+    score: float
+    tokens: int
+    new_tokens: int
+    stopped: bool
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def record(self) -> dict[str, Any]:
+        """The prediction as a JSON object."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Prediction:
+        """The prediction that `record` once was; unknown keys raise TypeError."""
+        return cls(**{**record, "answers": tuple(record["answers"])})

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An answer's text and its references -> a score, each rule named after the benchmark that fixes it.
+
+Also the two statistics every table shows: the interval of an accuracy, and the paired difference of two runs.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+def longeval_number(text: str, expected: int) -> float:
+    """1.0 if the last run of digits in `text` is `expected`, else 0.0.
+
+    LongEval's rule exactly (LongChat, longeval/utils.py, test_lines_one_sample): leading zeros are ignored, a
+    number written with a thousands separator counts by its last group, and only the last number is looked at.
+    """
+    numbers = re.findall(r"\d+", text)
+    return float(bool(numbers) and int(numbers[-1]) == expected)
+
+
+def wilson_interval(correct: float, total: int, z: float = 1.959964) -> tuple[float, float]:
+    """The Wilson score interval (low, high) of a proportion; 95 % by default. (0, 1) where nothing was counted."""
+    if total == 0:
+        return 0.0, 1.0
+    share = correct / total
+    centre = share + z * z / (2 * total)
+    spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    scale = 1 + z * z / total
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """Two score lists over the same questions: mean difference (second - first), its 95 % interval, exact McNemar p."""
+
+    n: int
+    difference: float
+    low: float
+    high: float
+    only_first: int
+    only_second: int
+    p_value: float
+
+
+def compare_pairs(first: Sequence[float], second: Sequence[float]) -> PairedComparison:
+    """Compare scores question by question.
+
+    The interval is the normal one of the mean of the paired differences; McNemar's test is exact, over the questions
+    that exactly one side got fully right. ValueError where the lists differ in length or hold nothing.
+    """
+    if len(first) != len(second) or not first:
+        raise ValueError(f"paired scores need two equal, non-empty lists, not {len(first)} and {len(second)} scores")
+    n = len(first)
+    differences = [b - a for a, b in zip(first, second, strict=True)]
+    mean = sum(differences) / n
+    variance = sum((d - mean) ** 2 for d in differences) / max(1, n - 1)
+    half = 1.959964 * math.sqrt(variance / n)
+    only_first = sum(a == 1.0 and b < 1.0 for a, b in zip(first, second, strict=True))
+    only_second = sum(b == 1.0 and a < 1.0 for a, b in zip(first, second, strict=True))
+    discordant = only_first + only_second
+    tail = sum(math.comb(discordant, k) for k in range(min(only_first, only_second) + 1))
+    p_value = min(1.0, 2 * tail / 2**discordant)
+    return PairedComparison(n, mean, mean - half, mean + half, only_first, only_second, p_value)

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prefix ids -> the keys and values that every question of a context continues from.
+
+The prefix passes through the model once; each batch of questions gets a cache of its own whose first keys and values
+are views of the prefix's. Works for any cache that holds keys and values (full and sliding-window layers alike).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import psutil
+import torch
+from transformers import Cache, DynamicCache
+
+from .errors import UsageError
+from .models import LoadedModel
+from .prompts import EncodedQuestion
+
+
+class PrefixCache:
+    """Keys and values of a prefix, one pair a layer, each (1, key_value_heads, time, head_size).
+
+    An empty prefix gives an empty cache.
+    """
+
+    def __init__(self, cache: DynamicCache) -> None:
+        self._cache = cache
+
+    @classmethod
+    def prefill(cls, model: LoadedModel, prefix_ids: Sequence[int]) -> PrefixCache:
+        """Run the prefix through the model once, with a graph if gradients are enabled; no vocabulary logits but one row."""
+        cache = DynamicCache(config=model.model.config)
+        if prefix_ids:
+            ids = torch.tensor([list(prefix_ids)], device=model.device)
+            model.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        prefix = cls(cache)
+        for layer in cache.layers:
+            if prefix_ids and not isinstance(getattr(layer, "keys", None), torch.Tensor):
+                raise UsageError(
+                    f"{model.name} keeps a recurrent state ({type(layer).__name__}) instead of keys and values in some layers, "
+                    "so questions can't share a prefix; choose a model with attention in every layer"
+                )
+        return prefix
+
+    @property
+    def length(self) -> int:
+        """Positions held."""
+        return self._cache.get_seq_length()
+
+    @property
+    def forgets(self) -> bool:
+        """Whether some layer keeps only a sliding window of the prefix (or no prefix was run, so that nobody knows)."""
+        return any(getattr(layer, "is_sliding", False) for layer in self._cache.layers) or not self.tensors()
+
+    def tensors(self) -> list[torch.Tensor]:
+        """Keys and values of all layers: k0, v0, k1, v1, ..."""
+        return [tensor for layer in self._cache.layers if layer.is_initialized for tensor in (layer.keys, layer.values)]
+
+    def with_tensors(self, tensors: Sequence[torch.Tensor]) -> PrefixCache:
+        """The same prefix over other keys and values (in the order of `tensors`)."""
+        cache = copy.copy(self._cache)
+        remaining = iter(tensors)
+        cache.layers = [copy.copy(layer) for layer in self._cache.layers]
+        for layer in cache.layers:
+            if layer.is_initialized:
+                layer.keys, layer.values = next(remaining), next(remaining)
+        return PrefixCache(cache)
+
+    def rows(self, count: int) -> Cache:
+        """A fresh cache for a batch of `count` continuations; appending to it leaves the prefix as it is."""
+        return self.with_tensors([tensor.expand(count, -1, -1, -1) for tensor in self.tensors()])._cache
+
+
+def rows_that_fit(model: LoadedModel, prefix: PrefixCache, new_tokens: int) -> int:
+    """How many questions may continue the prefix at a time, each with its own copy of the keys and values.
+
+    A third of the memory that is free on the device, at least one row; a question is taken as 256 tokens beyond `new_tokens`.
+    """
+    held = sum(tensor.numel() * tensor.element_size() for tensor in prefix.tensors())
+    per_row = held * (prefix.length + new_tokens + 256) // max(1, prefix.length)
+    return max(1, free_memory(model.device) // 3 // max(1, per_row))
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes free on the device (on a CPU: available to this machine)."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
+
+
+def pad_rows(rows: Sequence[Sequence[int]], device: torch.device) -> torch.Tensor:
+    """Id sequences -> (rows, longest), padded on the right with 0: what follows a token never changes it."""
+    longest = max(len(row) for row in rows)
+    return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
+
+
+def answer_logits(
+    model: LoadedModel, questions: Sequence[EncodedQuestion], prefix: PrefixCache
+) -> tuple[list[torch.Tensor], Cache]:
+    """Logits that predict each answer token: a list of (answer length, vocabulary), and the cache they leave behind.
+
+    One forward for all the questions; vocabulary logits exist for answer positions alone.
+    """
+    rows = [[*question.suffix_ids, *question.answer_ids[:-1]] for question in questions]
+    spans = [(len(q.suffix_ids) - 1, len(q.suffix_ids) + len(q.answer_ids) - 1) for q in questions]
+    first, last = min(start for start, _ in spans), max(end for _, end in spans)
+    cache = prefix.rows(len(rows))
+    kept = torch.arange(first, last, device=model.device)
+    output = model.model(
+        input_ids=pad_rows(rows, model.device), past_key_values=cache, use_cache=True, logits_to_keep=kept
+    )
+    return [output.logits[row, start - first : end - first] for row, (start, end) in enumerate(spans)], cache

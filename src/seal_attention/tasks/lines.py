@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A number of lines and a seed -> LongEval line-retrieval samples, and the score of an answer.
+
+The prompt, the keys (LRT-NL: adjective-noun, each adjective once), the values and the scoring rule are those of
+LongChat's `longeval/utils.py` (`generate_lines_testcases`, `test_lines_one_sample`). Two things are ours: several
+questions may be asked of one record, and the key pairs are split in two halves by a checksum, so that no line of a
+training record can ever stand in a test record.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import zlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from ..errors import UsageError
+from ..samples import Question, Sample
+from ..scoring import longeval_number
+
+Split = Literal["train", "test"]
+
+HEADER = (
+    "Below is a record of lines I want you to remember. Each line begins with 'line <line index>' and contains a "
+    "'<REGISTER_CONTENT>' at the end of the line as a numerical value. For each line index, memorize its corresponding "
+    "<REGISTER_CONTENT>. At the end of the record, I will ask you to retrieve the corresponding <REGISTER_CONTENT> of a "
+    "certain line index. Now the record start:\n\n"
+)
+LINE = "line {key}: REGISTER_CONTENT is <{value}>\n"
+QUESTION = "\nNow the record is over. Tell me what is the <REGISTER_CONTENT> in line {key}? I need the number."
+ANSWER_OPENING = "The <REGISTER_CONTENT> in line {key} is"
+LARGEST_VALUE = 50_000
+LINE_PATTERN = re.compile(r"^line (.*?): REGISTER_CONTENT is <(\d+)>$", re.MULTILINE)
+
+
+@cache
+def _words() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """wonderwords' adjectives and nouns, sorted (910 and about 6,800 distinct words in 3.0.1)."""
+    from wonderwords import RandomWord
+
+    words = RandomWord()
+    return (
+        tuple(sorted(set(words.filter(include_categories=["adjective"])))),
+        tuple(sorted(set(words.filter(include_categories=["noun"])))),
+    )
+
+
+def split_of(key: str) -> Split:
+    """The half of all keys that `key` belongs to: training records draw from one half, test records from the other."""
+    return "train" if zlib.crc32(key.encode()) % 2 else "test"
+
+
+def draw_keys(rng: random.Random, count: int, split: Split) -> list[str]:
+    """`count` distinct adjective-noun keys of `split`, in random order.
+
+    While the adjectives last each is used once, as in LongEval; beyond that (where LongEval's generator raises) pairs
+    are drawn with replacement and repeated keys rejected.
+    """
+    adjectives, nouns = _words()
+    if count <= len(adjectives):
+        pool = rng.sample(nouns, len(nouns))
+        keys = []
+        for adjective in rng.sample(adjectives, count):
+            place = next(i for i, noun in enumerate(pool) if split_of(f"{adjective}-{noun}") == split)
+            keys.append(f"{adjective}-{pool.pop(place)}")
+        return keys
+    most = len(adjectives) * len(nouns) // 4  # half belongs to the split; keep rejection cheap
+    if count > most:
+        raise UsageError(f"{count} lines need more distinct keys than there are: at most {most}; ask for fewer --lines")
+    found: dict[str, None] = {}
+    while len(found) < count:
+        key = f"{rng.choice(adjectives)}-{rng.choice(nouns)}"
+        if split_of(key) == split:
+            found[key] = None
+    return list(found)
+
+
+def question_about(key: str, value: int, *, prefixed: bool, asked: str | None = None) -> Question:
+    """The question for `key`; `prefixed` moves the answer's first words from the target into the given prefix."""
+    opening = ANSWER_OPENING.format(key=key)
+    text = QUESTION.format(key=key) if asked is None else asked
+    if prefixed:
+        return Question(text, (str(value),), f" {value}.", answer_prefix=opening, meta={"key": key})
+    return Question(text, (str(value),), f"{opening} {value}.", meta={"key": key})
+
+
+@dataclass(frozen=True)
+class Lines:
+    """LongEval's line retrieval at one size.
+
+    `lines` in the record, `questions` asked of each record (distinct lines, uniformly drawn); `prefixed` gives the
+    answer's first words, so that only the number itself is left to retrieve.
+    """
+
+    lines: int
+    questions: int = 1
+    prefixed: bool = False
+    name = "lines"
+    max_new_tokens = 100
+
+    def __post_init__(self) -> None:
+        if self.lines < 1:
+            raise UsageError(f"--lines must be at least 1, not {self.lines}")
+        if not 1 <= self.questions <= self.lines:
+            raise UsageError(
+                f"--questions must be from 1 to the number of lines ({self.lines}), not {self.questions}; "
+                "ask fewer questions or use more --lines"
+            )
+
+    @property
+    def cell(self) -> dict[str, int]:
+        """What names this size in a table."""
+        return {"lines": self.lines}
+
+    def sample(self, seed: int, split: Split, index: int) -> Sample:
+        """The `index`-th record of (seed, split): always the same text, whatever was drawn before it."""
+        rng = random.Random(f"lines/{seed}/{split}/{self.lines}/{index}")
+        keys = draw_keys(rng, self.lines, split)
+        values = [rng.randint(1, LARGEST_VALUE) for _ in keys]
+        asked = rng.sample(range(self.lines), self.questions)
+        return Sample(
+            identifier=f"lines-{self.lines}-{split}-{seed}-{index}",
+            task=self.name,
+            context=HEADER + "".join(LINE.format(key=k, value=v) for k, v in zip(keys, values, strict=True)),
+            questions=tuple(question_about(keys[i], values[i], prefixed=self.prefixed) for i in asked),
+            max_new_tokens=self.max_new_tokens,
+            meta={"lines": self.lines, "seed": seed, "split": split, "positions": asked},
+        )
+
+    def score(self, text: str, question: Question) -> float:
+        """LongEval's last-number rule on the text after the prompt."""
+        return longeval_number(text, int(question.answers[0]))
+
+    @staticmethod
+    def read_cases(path: Path, *, prefixed: bool = False) -> list[Sample]:
+        """LongEval's own test-case file -> its samples, in order (see `read_case`); UsageError for an empty file."""
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"--cases {path} can't be read ({error}); give LongEval's JSON-lines file") from error
+        samples = [read_case(path, number, line, prefixed) for number, line in enumerate(lines, start=1) if line.strip()]
+        if not samples:
+            raise UsageError(f"--cases {path} holds 0 test cases; each line is one, with prompt, expected_number and random_idx")
+        return samples
+
+
+def read_case(path: Path, number: int, line: str, prefixed: bool) -> Sample:
+    """One line of a LongEval test-case file (prompt, expected_number, random_idx, num_lines) -> a sample.
+
+    The prompt is used byte for byte. UsageError names the line and field where it is not of that form.
+    """
+    try:
+        case = json.loads(line)
+        prompt, value, key = case["prompt"], int(case["expected_number"]), str(case["random_idx"][0])
+        lines = int(case.get("num_lines") or len(LINE_PATTERN.findall(prompt)))
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise UsageError(
+            f"{path} line {number} is not a LongEval test case ({type(error).__name__}: {error}); each line needs prompt, "
+            "expected_number and random_idx [key, position]"
+        ) from error
+    return Sample(
+        identifier=f"{path.name}-{number}",
+        task=Lines.name,
+        context=prompt,
+        questions=(question_about(key, value, prefixed=prefixed, asked=""),),
+        max_new_tokens=Lines.max_new_tokens,
+        meta={"lines": lines, "cases": path.name},
+    )

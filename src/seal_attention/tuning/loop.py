@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samples and settings -> a tuned adapter in a run folder, one step a context, resumable bit for bit.
+
+AdamW at a constant rate, one epoch (paper, section 6 and appendix A). After each step the adapter's numbers, the
+optimiser's moments and the step are written; running the same command again goes on from there.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+
+from .. import adapters
+from ..errors import SealError, UsageError
+from ..models import LoadedModel
+from ..prompts import Encoder, Example, require_fit
+from ..runs import Run, Unwatched, Watcher, save_tensors
+from ..samples import Sample
+from .objective import accumulate_gradients
+
+STEPS = "steps.jsonl"
+STATE = "state.safetensors"
+ADAPTER = "adapter"
+DEFAULT_RATES = {"seal-h": 1e-1, "seal-c": 2e-2, "seal-l": 2e-4, "seal-d": 2e-4}
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """How to tune: `rate` is AdamW's constant learning rate; `batch` questions run at a time; `checkpoint` saves memory."""
+
+    method: str
+    rate: float
+    epochs: int = 1
+    batch: int = 8
+    checkpoint: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in adapters.METHODS:
+            raise UsageError(f"unknown --method {self.method!r}; choose {', '.join(adapters.METHODS)}")
+        if not (math.isfinite(self.rate) and self.rate > 0):
+            raise UsageError(f"--lr must be a number above 0, not {self.rate}; {DEFAULT_RATES[self.method]} is the default of {self.method}")
+        if self.epochs < 1 or self.batch < 1:
+            raise UsageError(f"--epochs and --batch must be at least 1, not {self.epochs} and {self.batch}")
+
+
+class NotFinite(SealError):
+    """The loss or a gradient stopped being a number; the last good adapter has been kept."""
+
+
+def tune(
+    run: Run,
+    model: LoadedModel,
+    samples: Sequence[Sample],
+    settings: TuneSettings,
+    *,
+    notes: dict[str, Any],
+    watcher: Watcher | None = None,
+) -> Path:
+    """Tune an adapter; returns its folder. `notes` (task, sizes) go into its seal.json.
+
+    UsageError for no samples or a prompt beyond the window; NotFinite, with the step, where the loss or a gradient is
+    not finite: the adapter of the last good step is then in the run folder.
+    """
+    if not samples:
+        raise UsageError("there are 0 samples to tune on; ask for at least one (--samples 50 is the default)")
+    watcher = watcher or Unwatched()
+    accelerator = Accelerator(cpu=model.device.type == "cpu")
+    encoder = Encoder(model.tokenizer)
+    require_fit(encoder.encode(samples[0]), model.window)
+    torch.manual_seed(settings.seed)
+    adapter = adapters.create(settings.method, model)
+    parameters = adapter.parameters()
+    optimizer = accelerator.prepare(torch.optim.AdamW(parameters.values(), lr=settings.rate, weight_decay=0.0))
+    folder = run.folder / ADAPTER
+
+    def save() -> None:
+        adapters.save(adapter, folder, model, {**notes, "lr": settings.rate, "seed": settings.seed})
+
+    world = accelerator.num_processes
+    steps = math.ceil(len(samples) * settings.epochs / world)
+    done = _restore(run, parameters, optimizer) if run.resumed else 0
+    run.keep(STEPS, done)
+    watcher.begin(f"tuning {settings.method}", steps - done)
+    with adapter.attached(model):
+        for step in range(done, steps):
+            started = time.perf_counter()
+            sample = samples[(step * world + accelerator.process_index) % len(samples)]
+            example = encoder.encode(sample)
+            require_fit(example, model.window)
+            optimizer.zero_grad()
+            loss = accumulate_gradients(model, example, batch=settings.batch, checkpoint=settings.checkpoint)
+            if world > 1:
+                for parameter in parameters.values():
+                    parameter.grad = accelerator.reduce(parameter.grad, reduction="mean")
+            norm = _gradient_norm(parameters)
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                save()
+                raise NotFinite(
+                    f"step {step + 1} of {steps} gave a loss of {loss} and a gradient norm of {norm}; the adapter of step {step} is kept "
+                    f"in {folder}: try a lower --lr than {settings.rate}, or --dtype float32"
+                )
+            optimizer.step()
+            seconds = time.perf_counter() - started
+            if accelerator.is_main_process:
+                run.append(STEPS, _record(step + 1, example, loss, norm, seconds))
+                _keep(run, parameters, optimizer, step + 1)
+            watcher.advance(1, f"loss {loss:.3f}  {example.tokens / seconds:,.0f} tokens/s")
+    watcher.end()
+    if accelerator.is_main_process:
+        save()
+        losses = [record["loss"] for record in run.records(STEPS)]
+        last = losses[-min(5, len(losses)) :]
+        run.finish({"adapter": str(folder), "steps": steps, "first_loss": losses[0], "last_loss": sum(last) / len(last)})
+    return folder
+
+
+def _record(step: int, example: Example, loss: float, norm: float, seconds: float) -> dict[str, Any]:
+    return {
+        "step": step,
+        "sample": example.sample.identifier,
+        "loss": loss,
+        "gradient_norm": norm,
+        "questions": len(example.questions),
+        "tokens": example.tokens,
+        "seconds": round(seconds, 3),
+    }
+
+
+def _gradient_norm(parameters: dict[str, torch.nn.Parameter] | Any) -> float:
+    """Norm over all parameters; SealError naming one that no gradient reached, since its tuning would be silently dead."""
+    missing = [name for name, parameter in parameters.items() if parameter.grad is None]
+    if missing:
+        raise SealError(
+            f"no gradient reached {len(missing)} of {len(parameters)} adapter parameters (the first: {missing[0]}); this model "
+            "can't be tuned as loaded: try --dtype float32, or an unquantised copy of it"
+        )
+    return float(torch.stack([parameter.grad.float().norm() for parameter in parameters.values()]).norm())
+
+
+def _keep(run: Run, parameters: Any, optimizer: Any, step: int) -> None:
+    """Write everything the next step depends on: the numbers, AdamW's moments and how many steps were taken."""
+    tensors = {}
+    for name, parameter in parameters.items():
+        state = optimizer.state[parameter]
+        tensors |= {f"value.{name}": parameter.detach(), f"mean.{name}": state["exp_avg"], f"square.{name}": state["exp_avg_sq"]}
+    save_tensors(run.folder / STATE, {name: tensor.cpu().contiguous() for name, tensor in tensors.items()} | {"step": torch.tensor(step)})
+
+
+def _restore(run: Run, parameters: Any, optimizer: Any) -> int:
+    """Take up what `_keep` wrote; returns the steps already done."""
+    path = run.folder / STATE
+    if not path.exists():
+        return 0
+    tensors = load_file(path)
+    step = int(tensors["step"])
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[f"value.{name}"])
+            optimizer.state[parameter] = {
+                "step": torch.tensor(float(step)),
+                "exp_avg": tensors[f"mean.{name}"].to(parameter.device),
+                "exp_avg_sq": tensors[f"square.{name}"].to(parameter.device),
+            }
+    return step

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An example -> its loss and the gradients of the scales, the prefix passing through the model once.
+
+The loss looks at answer tokens alone (paper, section 4.1): the mean over a question's answer tokens, then the mean over
+the context's questions. Gradients are exact: they equal those of one full prompt a question. Nothing of the prefix has
+a loss of its own, so the questions run first on detached keys and values, and what they send back enters the prefix
+once: through its kept graph, or, checkpointed, layer by layer with each layer recomputed from its kept input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import DynamicCache
+
+from ..models import LoadedModel
+from ..prompts import EncodedQuestion, Example
+from ..shared_prefix import PrefixCache, answer_logits
+
+
+def question_losses(model: LoadedModel, questions: Sequence[EncodedQuestion], prefix: PrefixCache) -> torch.Tensor:
+    """Mean cross-entropy over each question's answer tokens, (questions,), float32 (float64 in a float64 model)."""
+    logits, _ = answer_logits(model, questions, prefix)
+    losses = [
+        functional.cross_entropy(
+            rows if rows.dtype == torch.float64 else rows.float(), torch.tensor(question.answer_ids, device=rows.device)
+        )
+        for rows, question in zip(logits, questions, strict=True)
+    ]
+    return torch.stack(losses)
+
+
+def accumulate_gradients(model: LoadedModel, example: Example, *, batch: int, checkpoint: bool = False) -> float:
+    """Add the gradients of the example's loss to the attached adapter's parameters; returns the loss.
+
+    `batch` questions run at a time (more: faster, more memory); `checkpoint` keeps only each layer's input of the
+    prefix and recomputes the rest: about a layer's worth of activations instead of all layers'.
+    """
+    if checkpoint:
+        walked = _CheckpointedPrefix(model, example.prefix_ids)
+        prefix = walked.prefix
+    else:
+        with torch.enable_grad():
+            prefix = PrefixCache.prefill(model, example.prefix_ids)
+    leaves = [tensor.detach().requires_grad_() for tensor in prefix.tensors()]
+    shared = prefix.with_tensors(leaves)
+    total = 0.0
+    with torch.enable_grad():
+        for start in range(0, len(example.questions), batch):
+            losses = question_losses(model, example.questions[start : start + batch], shared)
+            (losses.sum() / len(example.questions)).backward()
+            total += float(losses.detach().sum())
+    if checkpoint:
+        walked.backward([leaf.grad for leaf in leaves])
+    else:
+        pairs = [(t, leaf.grad) for t, leaf in zip(prefix.tensors(), leaves, strict=True) if t.requires_grad]
+        if pairs:
+            torch.autograd.backward([t for t, _ in pairs], [gradient for _, gradient in pairs])
+    return total / len(example.questions)
+
+
+class _CheckpointedPrefix:
+    """A prefix prefilled without a graph, of which each decoder layer's input is kept."""
+
+    def __init__(self, model: LoadedModel, prefix_ids: Sequence[int]) -> None:
+        self.model = model
+        self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        handles = [layer.register_forward_pre_hook(self._keep, with_kwargs=True) for layer in model.decoder_layers]
+        try:
+            with torch.no_grad():
+                self.prefix = PrefixCache.prefill(model, prefix_ids)
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _keep(self, _layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.calls.append((args, kwargs))
+
+    def backward(self, gradients: Sequence[torch.Tensor | None]) -> None:
+        """Send the gradients of the keys and values (k0, v0, k1, v1, ...) down the layers, recomputing each once."""
+        hidden_gradient = None
+        layers = list(zip(self.model.decoder_layers, self.calls, strict=True)) if self.calls else []
+        for index in reversed(range(len(layers))):
+            layer, (args, kwargs) = layers[index]
+            hidden = (args[0] if args else kwargs["hidden_states"]).detach().requires_grad_()
+            cache = DynamicCache(config=self.model.model.config)
+            fresh = {key: cache if isinstance(value, DynamicCache) else value for key, value in kwargs.items()}
+            with torch.enable_grad():
+                output = layer(hidden, *args[1:], **fresh) if args else layer(**{**fresh, "hidden_states": hidden})
+            output = output[0] if isinstance(output, tuple) else output
+            kept = cache.layers[index]
+            targets = list(_with_graph((output, hidden_gradient), (kept.keys, gradients[2 * index]), (kept.values, gradients[2 * index + 1])))
+            if targets:
+                torch.autograd.backward([t for t, _ in targets], [g for _, g in targets])
+            hidden_gradient = hidden.grad
+            self.calls[index] = ((), {})
+
+
+def _with_graph(*pairs: tuple[torch.Tensor, torch.Tensor | None]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    for tensor, gradient in pairs:
+        if gradient is not None and tensor.requires_grad:
+            yield tensor, gradient
