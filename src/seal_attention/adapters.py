@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from peft import IA3Config, LoraConfig, PeftModel, TaskType, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import (
+    IA3Config,
+    LoraConfig,
+    PeftModel,
+    TaskType,
+    get_peft_model,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -103,7 +111,8 @@ class Scales:
             inference_mode=True,
         )
         tensors = {
-            f"{PEFT_PREFIX}{name}.ia3_l": self.channel_scales(name).detach().cpu().reshape(1, -1).contiguous() for name in self.values
+            f"{PEFT_PREFIX}{name}.ia3_l": self.channel_scales(name).detach().cpu().reshape(1, -1).contiguous()
+            for name in self.values
         }
         return _json_ready(config.to_dict()), tensors
 
@@ -116,7 +125,9 @@ class Scales:
             if self.method == "seal-h":
                 vector = vector.reshape(-1, self.head_sizes[name])
                 if not (vector == vector[:, :1]).all():
-                    raise UsageError(f"{where} says seal-h, but the channels of a head differ (in {name}); tune it again")
+                    raise UsageError(
+                        f"{where} says seal-h, but the channels of a head differ (in {name}); tune it again"
+                    )
                 vector = vector[:, 0]
             with torch.no_grad():
                 parameter.copy_(vector)
@@ -124,7 +135,8 @@ class Scales:
     def head_values(self) -> list[list[float]]:
         """Layers x heads: each head's scale, for channels the mean over the head."""
         return [
-            self.channel_scales(name).detach().reshape(-1, self.head_sizes[name]).mean(1).tolist() for name in self.values
+            self.channel_scales(name).detach().reshape(-1, self.head_sizes[name]).mean(1).tolist()
+            for name in self.values
         ]
 
 
@@ -136,7 +148,9 @@ class LowRank:
 
     def __init__(self, method: str, model: LoadedModel, strength: float = 1.0) -> None:
         if method == "seal-d" and strength != 1.0:
-            raise UsageError(f"--strength {strength} can't be used with seal-d: DoRA's direction and magnitude don't scale together; use 1")
+            raise UsageError(
+                f"--strength {strength} can't be used with seal-d: DoRA's direction and magnitude don't scale together; use 1"
+            )
         self.method = method
         self.strength = strength
         self.config = LoraConfig(
@@ -161,7 +175,11 @@ class LowRank:
     def attached(self, model: LoadedModel) -> Iterator[None]:
         """Enable the layers that PEFT put into the model until the context ends."""
         self.wrapped.enable_adapter_layers()
-        scaled = [module for module in self.wrapped.modules() if hasattr(module, "scale_layer") and hasattr(module, "unscale_layer")]
+        scaled = [
+            module
+            for module in self.wrapped.modules()
+            if hasattr(module, "scale_layer") and hasattr(module, "unscale_layer")
+        ]
         for module in scaled:
             module.scale_layer(self.strength)
         try:
@@ -173,7 +191,9 @@ class LowRank:
 
     def peft_files(self, base: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         """A stock LoRA adapter."""
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in get_peft_model_state_dict(self.wrapped).items()}
+        state = {
+            name: tensor.detach().cpu().contiguous() for name, tensor in get_peft_model_state_dict(self.wrapped).items()
+        }
         return _json_ready({**self.config.to_dict(), "base_model_name_or_path": base, "inference_mode": True}), state
 
     def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -221,7 +241,9 @@ def describe(folder: Path) -> dict[str, Any]:
     if (folder / SEAL_FILE).exists():
         return load_json(folder / SEAL_FILE)
     if config.get("peft_type") != "IA3":
-        raise UsageError(f"{folder} is a {config.get('peft_type')} adapter without {SEAL_FILE}; SEAL reads (IA)^3 scales and its own adapters")
+        raise UsageError(
+            f"{folder} is a {config.get('peft_type')} adapter without {SEAL_FILE}; SEAL reads (IA)^3 scales and its own adapters"
+        )
     return {"method": "seal-c", "base": {"name": config.get("base_model_name_or_path"), "fingerprint": None}}
 
 
@@ -235,7 +257,9 @@ def load(
     """
     seal = describe(folder)
     base = seal["base"]
-    if base["fingerprint"] is not None and not same_fingerprint(base["fingerprint"], fingerprint or model.fingerprint()):
+    if base["fingerprint"] is not None and not same_fingerprint(
+        base["fingerprint"], fingerprint or model.fingerprint()
+    ):
         raise UsageError(
             f"the adapter {folder} was made for {base['name']!r}, not for {model.name!r}: their weights differ; "
             "use it with the model it was tuned on, or tune a new one"
@@ -243,7 +267,9 @@ def load(
     try:
         tensors = load_file(folder / WEIGHTS_FILE)
     except (OSError, SafetensorError) as error:
-        raise UsageError(f"{folder / WEIGHTS_FILE} can't be read ({error}); copy the adapter again or tune a new one") from error
+        raise UsageError(
+            f"{folder / WEIGHTS_FILE} can't be read ({error}); copy the adapter again or tune a new one"
+        ) from error
     adapter = create(seal["method"], model, strength)
     expected = {name: tensor.shape for name, tensor in adapter.peft_files(model.name)[1].items()}
     if {name: tensor.shape for name, tensor in tensors.items()} != expected:
@@ -263,11 +289,14 @@ def digest(folder: Path) -> str:
     try:
         return hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
     except OSError as error:
-        raise UsageError(f"{folder / WEIGHTS_FILE} can't be read ({error.strerror}); copy the adapter again or tune a new one") from error
+        raise UsageError(
+            f"{folder / WEIGHTS_FILE} can't be read ({error.strerror}); copy the adapter again or tune a new one"
+        ) from error
 
 
 def _json_ready(config: Mapping[str, Any]) -> dict[str, Any]:
     """A PEFT config as PEFT itself would write it: sets as sorted lists, enums as their values."""
     return {
-        key: sorted(value) if isinstance(value, set) else getattr(value, "value", value) for key, value in sorted(config.items())
+        key: sorted(value) if isinstance(value, set) else getattr(value, "value", value)
+        for key, value in sorted(config.items())
     }

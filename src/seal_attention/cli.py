@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -26,16 +26,28 @@ Model = Annotated[str, typer.Argument(help="Hub id, model folder, .gguf file, or
 Dtype = Annotated[str, typer.Option(help="auto (bfloat16 where the processor has it), float32, bfloat16, float16.")]
 Device = Annotated[str, typer.Option(help="auto (the first GPU if there is one), cpu, cuda, cuda:1, ...")]
 Attention = Annotated[str, typer.Option(help="auto, sdpa, eager, flash_attention_2, ... as transformers names them.")]
-Revision = Annotated[Optional[str], typer.Option(help="Branch, tag or commit of a hub model.")]
-Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model. Only for models you trust.")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="Run Python code that comes with the model. Only for models you trust."),
+]
 Task = Annotated[str, typer.Option(help="The task's name: lines.")]
-Sizes = Annotated[Optional[str], typer.Option("--lines", help="Size in lines; several with commas: 20,40,80.")]
-Lengths = Annotated[Optional[str], typer.Option("--length", help="Size in tokens instead, prompt and answer together: 4k, or 1k,2k,4k.")]
+Sizes = Annotated[str | None, typer.Option("--lines", help="Size in lines; several with commas: 20,40,80.")]
+Lengths = Annotated[
+    str | None, typer.Option("--length", help="Size in tokens instead, prompt and answer together: 4k, or 1k,2k,4k.")
+]
 Questions = Annotated[int, typer.Option(help="Questions asked of each context; more cost little and teach more.")]
 Seed = Annotated[int, typer.Option(help="Seed of the generated text.")]
-Strength = Annotated[float, typer.Option(help="Dial: effective scale = 1 + strength x (scale - 1); 0 is the base, 1 the tuned model.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines, and nothing else, on standard output.")]
-Out = Annotated[Optional[Path], typer.Option(help="Run folder; by default one under runs/ named after the settings. Rerun to resume.")]
+Strength = Annotated[
+    float, typer.Option(help="Dial: effective scale = 1 + strength x (scale - 1); 0 is the base, 1 the tuned model.")
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object for machines, and nothing else, on standard output.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Run folder; by default one under runs/ named after the settings. Rerun to resume."),
+]
 
 
 def complain(sentence: str) -> None:
@@ -46,7 +58,9 @@ def complain(sentence: str) -> None:
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder of the demo's runs.")] = Path("runs/demo"),
-    quick: Annotated[bool, typer.Option("--quick", help="A small form of it, under four minutes, to see that everything works.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A small form of it, under four minutes, to see that everything works.")
+    ] = False,
     dtype: Dtype = "auto",
     device: Device = "auto",
     as_json: Json = False,
@@ -69,16 +83,28 @@ def demo(
 @app.command()
 def tune(
     model: Model = "smollm2-135m",
-    method: Annotated[str, typer.Option(help="seal-h (a scale a head), seal-c (a scale a channel), seal-l (LoRA), seal-d (DoRA).")] = "seal-c",
+    method: Annotated[
+        str, typer.Option(help="seal-h (a scale a head), seal-c (a scale a channel), seal-l (LoRA), seal-d (DoRA).")
+    ] = "seal-c",
     task: Task = "lines",
     lines: Sizes = None,
     length: Lengths = None,
     questions: Questions = 8,
     samples: Annotated[int, typer.Option(help="Contexts to tune on.")] = 50,
-    lr: Annotated[Optional[float], typer.Option(help="AdamW's constant learning rate. [default: seal-h 0.1, seal-c 0.02, seal-l and seal-d 0.0002]")] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(
+            help="AdamW's constant learning rate. [default: seal-h 0.1, seal-c 0.02, seal-l and seal-d 0.0002]"
+        ),
+    ] = None,
     epochs: Annotated[int, typer.Option(help="Times each context is seen.")] = 1,
     batch: Annotated[int, typer.Option(help="Questions of a context that run at a time; fewer need less memory.")] = 8,
-    checkpoint: Annotated[bool, typer.Option("--checkpoint", help="Recompute the prefix layer by layer: far less memory, about the same time on a CPU.")] = False,
+    checkpoint: Annotated[
+        bool,
+        typer.Option(
+            "--checkpoint", help="Recompute the prefix layer by layer: far less memory, about the same time on a CPU."
+        ),
+    ] = False,
     seed: Seed = 0,
     out: Out = None,
     dtype: Dtype = "auto",
@@ -94,7 +120,9 @@ def tune(
     from .tuning.loop import DEFAULT_RATES, TuneSettings
     from .tuning.loop import tune as run_tuning
 
-    settings = TuneSettings(method, lr if lr is not None else DEFAULT_RATES.get(method, 1.0), epochs, batch, checkpoint, seed)
+    settings = TuneSettings(
+        method, lr if lr is not None else DEFAULT_RATES.get(method, 1.0), epochs, batch, checkpoint, seed
+    )
     if samples < 1:
         raise UsageError(f"--samples must be at least 1, not {samples}; 50 is the default")
     asked = {"model": model, "revision": revision, "dtype": dtype, "attention": attention, "task": task, "lines": lines,
@@ -117,15 +145,19 @@ def tune(
 @app.command("eval")
 def evaluate(
     model: Model = "smollm2-135m",
-    adapter: Annotated[Optional[Path], typer.Option(help="Adapter folder; without one the base model answers.")] = None,
+    adapter: Annotated[Path | None, typer.Option(help="Adapter folder; without one the base model answers.")] = None,
     strength: Strength = 1.0,
     task: Task = "lines",
     lines: Sizes = None,
     length: Lengths = None,
     n: Annotated[int, typer.Option("--n", help="Questions a cell, rounded up to whole contexts.")] = 100,
     questions: Questions = 8,
-    cases: Annotated[Optional[Path], typer.Option(help="The benchmark's own test-case file (JSON lines) instead of generated text.")] = None,
-    prefixed: Annotated[bool, typer.Option("--prefixed", help="Give the answer's first words, so that only the fact itself is asked.")] = False,
+    cases: Annotated[
+        Path | None, typer.Option(help="The benchmark's own test-case file (JSON lines) instead of generated text.")
+    ] = None,
+    prefixed: Annotated[
+        bool, typer.Option("--prefixed", help="Give the answer's first words, so that only the fact itself is asked.")
+    ] = False,
     seed: Seed = 0,
     out: Out = None,
     dtype: Dtype = "auto",
@@ -154,11 +186,19 @@ def evaluate(
     rows = run.results["rows"] if run.results else None
     if rows is None:
         loaded = _load(model, dtype, device, attention, revision, trust)
-        sizes = [] if given else _sizes(task, lines or (None if length else "40"), length, questions, Encoder(loaded.tokenizer), prefixed)
+        sizes = (
+            []
+            if given
+            else _sizes(
+                task, lines or (None if length else "40"), length, questions, Encoder(loaded.tokenizer), prefixed
+            )
+        )
         cells = given or [_cell(size, "test", seed, n) for size in sizes]
         applied = adapters.load(adapter, loaded, strength) if adapter else None
         show = (lambda rows: None) if as_json else console.show_latest
-        rows = run_evaluation(run, loaded, cells, method=method, adapter=applied, watcher=console.Bars(as_json), on_rows=show)
+        rows = run_evaluation(
+            run, loaded, cells, method=method, adapter=applied, watcher=console.Bars(as_json), on_rows=show
+        )
     if as_json:
         print(json.dumps({"rows": rows, "run": str(run.folder)}))
     else:
@@ -186,9 +226,16 @@ def compare(
 def merge(
     adapter: Annotated[Path, typer.Argument(help="SEAL-H or SEAL-C adapter folder.")],
     out: Annotated[Path, typer.Option(help="New folder for the merged model.")],
-    model: Annotated[str, typer.Option(help="The model the adapter was tuned on. [default: the one named in the adapter]")] = "",
+    model: Annotated[
+        str, typer.Option(help="The model the adapter was tuned on. [default: the one named in the adapter]")
+    ] = "",
     strength: Strength = 1.0,
-    verify: Annotated[bool, typer.Option("--verify", help="Run adapted and merged model side by side: largest logit gap, greedy agreement.")] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify", help="Run adapted and merged model side by side: largest logit gap, greedy agreement."
+        ),
+    ] = False,
     dtype: Annotated[str, typer.Option(help="Precision of --verify.")] = "auto",
     device: Device = "auto",
     revision: Revision = None,
@@ -281,7 +328,12 @@ def plan(
     bare = models.skeleton(model, models.local_folder(model, revision), trust_remote_code=trust)
     size = _sizes(task, lines or (None if length else "40"), length, questions, Encoder(bare.tokenizer))[0]
     facts = planning.plan(
-        bare, _draw(size, "train", 0, samples * questions), models.pick_dtype(dtype, target), target, batch=batch, checkpoint=checkpoint
+        bare,
+        _draw(size, "train", 0, samples * questions),
+        models.pick_dtype(dtype, target),
+        target,
+        batch=batch,
+        checkpoint=checkpoint,
     )
     _print(facts, as_json)
 
@@ -289,10 +341,14 @@ def plan(
 def _load(model: str, dtype: str, device: str, attention: str, revision: str | None, trust: bool) -> Any:
     from . import models
 
-    return models.load(model, dtype=dtype, device=device, attention=attention, revision=revision, trust_remote_code=trust)
+    return models.load(
+        model, dtype=dtype, device=device, attention=attention, revision=revision, trust_remote_code=trust
+    )
 
 
-def _sizes(task: str, lines: str | None, length: str | None, questions: int, encoder: Any = None, prefixed: bool = False) -> list[Any]:
+def _sizes(
+    task: str, lines: str | None, length: str | None, questions: int, encoder: Any = None, prefixed: bool = False
+) -> list[Any]:
     """The sizes typed -> tasks; lengths need the tokenizer and are sized once a model is known."""
     from .tasks import find
     from .tasks.sizing import parse_counts, sized_by_tokens
@@ -301,7 +357,10 @@ def _sizes(task: str, lines: str | None, length: str | None, questions: int, enc
     if lines and length:
         raise UsageError(f"--lines {lines} and --length {length} both set the size; give one of them")
     if length:
-        return [sized_by_tokens(kind, tokens, questions, prefixed, encoder.budget) for tokens in parse_counts("--length", length)]
+        return [
+            sized_by_tokens(kind, tokens, questions, prefixed, encoder.budget)
+            for tokens in parse_counts("--length", length)
+        ]
     return [kind(count, questions, prefixed) for count in parse_counts("--lines", lines or "")]
 
 

@@ -6,6 +6,7 @@ Results go to standard output, progress and complaints to standard error.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
-OUT = Console(highlight=False, soft_wrap=True)
+OUT = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 ERR = Console(stderr=True, highlight=False, soft_wrap=True)
 PLAIN_SECONDS = 15  # between two progress lines where nobody sees a bar
 
@@ -87,7 +88,10 @@ def size_of(row: Mapping[str, Any]) -> str:
 def show_latest(rows: Sequence[Mapping[str, Any]]) -> None:
     """The newest cell in a line, while others are still to come."""
     row = rows[-1]
-    say(f"{row['method']}, {size_of(row)}: {row['accuracy']:.2f}  ({row['low']:.2f} - {row['high']:.2f}, n = {row['n']})", "bold")
+    say(
+        f"{row['method']}, {size_of(row)}: {row['accuracy']:.2f}  ({row['low']:.2f} - {row['high']:.2f}, n = {row['n']})",
+        "bold",
+    )
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -95,28 +99,47 @@ def show_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     if not OUT.is_terminal:
         print("method\ttask\tlines\ttokens\tn\tcorrect\taccuracy\tlow\thigh")
         for row in rows:
-            print("\t".join(str(row.get(key, "")) for key in ("method", "task", "lines", "tokens", "n", "correct", "accuracy", "low", "high")))
+            print(
+                "\t".join(
+                    str(row.get(key, ""))
+                    for key in ("method", "task", "lines", "tokens", "n", "correct", "accuracy", "low", "high")
+                )
+            )
         return
     table = Table(box=None, header_style="bold", padding=(0, 2))
     for name in ("method", "task", "size", "tokens", "n", "accuracy", "95 % interval"):
         table.add_column(name, justify="left" if name in ("method", "task") else "right")
     for row in rows:
         interval = f"{row['low']:.2f} - {row['high']:.2f}"
-        table.add_row(row["method"], row["task"], size_of(row), f"{row['tokens']:,}", str(row["n"]), f"{row['accuracy']:.2f}", interval)
+        table.add_row(
+            row["method"],
+            row["task"],
+            size_of(row),
+            f"{row['tokens']:,}",
+            str(row["n"]),
+            f"{row['accuracy']:.2f}",
+            interval,
+        )
     OUT.print(table)
 
 
 def show_grid(rows: Sequence[Mapping[str, Any]]) -> None:
     """Scores as a grid for comparing: a line a method, a column a size; plain text in a pipe as well."""
     sizes = sorted({(row["lines"], size_of(row)) for row in rows})
-    tokens = {size: round(sum(r["tokens"] for r in rows if r["lines"] == size) / sum(r["lines"] == size for r in rows)) for size, _ in sizes}
+    tokens = {
+        size: round(sum(r["tokens"] for r in rows if r["lines"] == size) / sum(r["lines"] == size for r in rows))
+        for size, _ in sizes
+    }
     table = Table(box=None, header_style="bold", padding=(0, 2), title_justify="left")
     table.add_column("method")
     for size, label in sizes:
         table.add_column(f"{label}\n{tokens[size]:,} tokens", justify="right")
     for method in dict.fromkeys(row["method"] for row in rows):
         held = {row["lines"]: row for row in rows if row["method"] == method}
-        cells = [f"{held[s]['accuracy']:.2f}  ({held[s]['low']:.2f} - {held[s]['high']:.2f})" if s in held else "" for s, _ in sizes]
+        cells = [
+            f"{held[s]['accuracy']:.2f}  ({held[s]['low']:.2f} - {held[s]['high']:.2f})" if s in held else ""
+            for s, _ in sizes
+        ]
         table.add_row(method, *cells, style="bold" if method.startswith("seal") else "")
     OUT.print(table)
     OUT.print(f"accuracy, 95 % interval; n = {min(r['n'] for r in rows)} questions a cell or more", style="dim")
@@ -129,8 +152,14 @@ def show_pairs(rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_column(name, justify="left" if name == "task" else "right")
     for row in rows:
         table.add_row(
-            row["task"], size_of(row), str(row["n"]), f"{row['difference']:+.3f}", f"{row['low']:+.3f} - {row['high']:+.3f}",
-            str(row["only_first"]), str(row["only_second"]), f"{row['p_value']:.2g}",
+            row["task"],
+            size_of(row),
+            str(row["n"]),
+            f"{row['difference']:+.3f}",
+            f"{row['low']:+.3f} - {row['high']:+.3f}",
+            str(row["only_first"]),
+            str(row["only_second"]),
+            f"{row['p_value']:.2g}",
         )
     OUT.print(table)
 

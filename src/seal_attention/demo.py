@@ -107,10 +107,17 @@ def _evaluated(
 def _tuned(
     stages: Path, method: str, settings: DemoSettings, model: Callable[[], LoadedModel], watcher: Watcher
 ) -> Path:
-    run = Run.open(stages / f"tune-{method}", "tune", {"method": method, "task": "lines", "lr": RATES[method], **plain(settings)})
+    run = Run.open(
+        stages / f"tune-{method}", "tune", {"method": method, "task": "lines", "lr": RATES[method], **plain(settings)}
+    )
     if run.results:
         return Path(run.results["adapter"])
     task = Lines(settings.tuned_lines, settings.questions)
     samples = draw(task, "train", 0, settings.samples * settings.questions)
-    notes = {"task": "lines", "lines": settings.tuned_lines, "questions": settings.questions, "samples": settings.samples}
+    notes = {
+        "task": "lines",
+        "lines": settings.tuned_lines,
+        "questions": settings.questions,
+        "samples": settings.samples,
+    }
     return tune(run, model(), samples, TuneSettings(method, RATES[method]), notes=notes, watcher=watcher)

@@ -141,13 +141,17 @@ def compare(first: Path, second: Path) -> list[dict[str, Any]]:
         held.append(records)
     shared = [question for question in held[0] if question in held[1]]
     if not shared:
-        raise UsageError(f"{first} and {second} answered no question in common; evaluate both with the same task, sizes and --seed")
+        raise UsageError(
+            f"{first} and {second} answered no question in common; evaluate both with the same task, sizes and --seed"
+        )
     cells: dict[tuple[Any, ...], list[str]] = defaultdict(list)
     for question in shared:
         record = held[0][question]
         cells[(record["task"], *(record["meta"].get(key) for key in CELL_KEYS))].append(question)
     rows = []
     for (task, *values), questions in sorted(cells.items()):
-        paired: PairedComparison = compare_pairs(*([side[question]["score"] for question in questions] for side in held))
+        paired: PairedComparison = compare_pairs(
+            *([side[question]["score"] for question in questions] for side in held)
+        )
         rows.append({"task": task, **dict(zip(CELL_KEYS, values, strict=True)), **vars(paired)})
     return rows

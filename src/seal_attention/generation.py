@@ -49,7 +49,7 @@ def answer_questions(
         begun = _verified(model, questions, prefix) if draft else [[] for _ in questions]
         written = [_cut(ids, stops, limit) for ids in begun]
         open_rows = [row for row, ids in enumerate(written) if not _ended(ids, stops, limit)]
-        for group in _decodable_together(prefix, [len(questions[row].suffix_ids) + len(written[row]) for row in open_rows]):
+        for group in _decodable_together(model, prefix, [len(questions[row].suffix_ids) + len(written[row]) for row in open_rows]):
             rows = [open_rows[place] for place in group]
             contexts = [[*questions[row].suffix_ids, *written[row]] for row in rows]
             rooms = [limit - len(written[row]) for row in rows]
@@ -80,13 +80,13 @@ def _verified(model: LoadedModel, questions: Sequence[EncodedQuestion], prefix: 
     return begun
 
 
-def _decodable_together(prefix: PrefixCache, lengths: Sequence[int]) -> Iterator[list[int]]:
+def _decodable_together(model: LoadedModel, prefix: PrefixCache, lengths: Sequence[int]) -> Iterator[list[int]]:
     """Indices of rows that one batch can decode.
 
     All of them where slot = position holds whatever the row's length; only rows of equal length where some layer
     forgets (a sliding window counts back from the newest slot of the batch, not from the row's own).
     """
-    if not prefix.forgets:
+    if not (prefix.forgets or model.counts_back):
         if lengths:
             yield list(range(len(lengths)))
         return
@@ -146,8 +146,8 @@ class RowLayer(DynamicLayer):
         super().__init__()
         _, heads, self.used, _ = keys.shape
         self.dtype, self.device = keys.dtype, keys.device
-        self.key_room = keys.new_empty(rows, heads, room, keys.shape[-1])
-        self.value_room = values.new_empty(rows, heads, room, values.shape[-1])
+        self.key_room = keys.new_zeros(rows, heads, room, keys.shape[-1])  # zeros: a masked slot must not hold a NaN
+        self.value_room = values.new_zeros(rows, heads, room, values.shape[-1])
         self.key_room[:, :, : self.used] = keys
         self.value_room[:, :, : self.used] = values
         self.slots: torch.Tensor | None = None
@@ -184,8 +184,9 @@ class RowCache(DynamicCache):
 
     def __init__(self, prefix: PrefixCache, rows: int, room: int) -> None:
         super().__init__()
-        pairs = prefix.tensors()
-        self.layers = [RowLayer(pairs[2 * i], pairs[2 * i + 1], rows, room) for i in range(len(pairs) // 2)]
+        self.layers = [
+            layer if layer.keys is None else RowLayer(layer.keys, layer.values, rows, room) for layer in prefix.rows(1).layers
+        ]
 
     @property
     def slots(self) -> torch.Tensor | None:

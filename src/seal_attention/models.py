@@ -89,6 +89,11 @@ class LoadedModel:
         return window_of(self.model.config)
 
     @property
+    def counts_back(self) -> bool:
+        """Whether some attention counts a window back from the newest slot of a batch by itself: GPT-Neo's local layers."""
+        return "local" in getattr(self.model.config.get_text_config(decoder=True), "attention_layers", ())
+
+    @property
     def decoder_layers(self) -> list[nn.Module]:
         """The decoder layers that hold the output projections, in order, and any layers between them."""
         first = self.projections[0].name
@@ -241,11 +246,14 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def pick_attention(name: str, config: Any) -> str:
-    """`auto` -> eager for models that cap their attention scores (Gemma 2), which SDPA can't do, else sdpa."""
+def pick_attention(name: str, config: Any) -> str | None:
+    """`auto` -> eager for models that cap their attention scores (Gemma 2), which SDPA can't do.
+
+    For the rest None: transformers then takes SDPA where the family has it (MPT, GPT-J and Bloom have not).
+    """
     if name != "auto":
         return name
-    return "eager" if getattr(config.get_text_config(decoder=True), "attn_logit_softcapping", None) else "sdpa"
+    return "eager" if getattr(config.get_text_config(decoder=True), "attn_logit_softcapping", None) else None
 
 
 def load(

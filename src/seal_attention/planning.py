@@ -44,8 +44,15 @@ class Shapes:
         first = model.projections[0]
         intermediate = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
         return cls(
-            len(model.projections), text.hidden_size, intermediate, first.heads, model.key_value_heads, first.head_size,
-            total - embeddings, embeddings, torch.finfo(dtype).bits // 8,
+            len(model.projections),
+            text.hidden_size,
+            intermediate,
+            first.heads,
+            model.key_value_heads,
+            first.head_size,
+            total - embeddings,
+            embeddings,
+            torch.finfo(dtype).bits // 8,
         )
 
     @property
@@ -94,7 +101,13 @@ def measured_rate(shapes: Shapes, dtype: torch.dtype, device: torch.device) -> f
 
 
 def plan(
-    model: LoadedModel, samples: Sequence[Sample], dtype: torch.dtype, device: torch.device, *, batch: int, checkpoint: bool
+    model: LoadedModel,
+    samples: Sequence[Sample],
+    dtype: torch.dtype,
+    device: torch.device,
+    *,
+    batch: int,
+    checkpoint: bool,
 ) -> dict[str, Any]:
     """Tokens, memory (GB) and seconds of tuning on the samples and of asking them once, from the first of them."""
     encoder = Encoder(model.tokenizer)

@@ -131,10 +131,13 @@ class Run:
         """
         settings = json.loads(json.dumps(settings))
         manifest = folder / MANIFEST
-        if manifest.exists():
+        untouched = folder.is_dir() and [path.name for path in folder.iterdir()] == [MANIFEST]
+        if manifest.exists() and not untouched:  # a run that was refused before its first record may be started anew
             held = load_json(manifest)
             if held.get("command") != command:
-                raise UsageError(f"{folder} holds a run of `seal {held.get('command')}`, not of `seal {command}`; choose another --out")
+                raise UsageError(
+                    f"{folder} holds a run of `seal {held.get('command')}`, not of `seal {command}`; choose another --out"
+                )
             differing = [
                 f"{key} was {held['settings'].get(key)!r}, now {settings.get(key)!r}"
                 for key in sorted({*held["settings"], *settings})
@@ -148,7 +151,7 @@ class Run:
             return cls(folder, settings, resumed=True)
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"--out {folder} is a file; choose a folder")
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and not untouched and any(folder.iterdir()):
             raise UsageError(f"{folder} is not empty and holds no {MANIFEST}; choose another --out")
         save_json(manifest, {"command": command, "settings": settings, "started": _now(), "made_with": made_with()})
         return cls(folder, settings, resumed=False)
@@ -197,7 +200,9 @@ def read_records(path: Path, *, mend: bool = False) -> list[dict[str, Any]]:
     try:
         return [json.loads(line) for line in whole.split("\n") if line]
     except ValueError as error:
-        raise UsageError(f"{path} holds a line that is not JSON ({error}); remove that line or choose another folder") from error
+        raise UsageError(
+            f"{path} holds a line that is not JSON ({error}); remove that line or choose another folder"
+        ) from error
 
 
 def made_with() -> dict[str, str]:

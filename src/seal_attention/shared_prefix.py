@@ -13,10 +13,15 @@ from collections.abc import Sequence
 import psutil
 import torch
 from transformers import Cache, DynamicCache
+from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 
 from .errors import UsageError
 from .models import LoadedModel
 from .prompts import EncodedQuestion
+
+
+# The cache layers whose whole state is keys and values; a dummy's attention reads another layer's.
+SHAREABLE = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
 
 
 class PrefixCache:
@@ -30,18 +35,22 @@ class PrefixCache:
 
     @classmethod
     def prefill(cls, model: LoadedModel, prefix_ids: Sequence[int]) -> PrefixCache:
-        """Run the prefix through the model once, with a graph if gradients are enabled; no vocabulary logits but one row."""
+        """Run the prefix through the model once, with a graph if gradients are enabled; no vocabulary logits but one row.
+
+        UsageError where some layer keeps more than keys and values (a recurrent state, say), or the model keeps nothing.
+        """
         cache = DynamicCache(config=model.model.config)
-        if prefix_ids:
+        prefix = cls(cache)
+        unfit = [layer for layer in cache.layers if type(layer) not in SHAREABLE]
+        if prefix_ids and not unfit:
             ids = torch.tensor([list(prefix_ids)], device=model.device)
             model.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        prefix = cls(cache)
-        for layer in cache.layers:
-            if prefix_ids and not isinstance(getattr(layer, "keys", None), torch.Tensor):
-                raise UsageError(
-                    f"{model.name} keeps a recurrent state ({type(layer).__name__}) instead of keys and values in some layers, "
-                    "so questions can't share a prefix; choose a model with attention in every layer"
-                )
+            unfit = [] if prefix.tensors() else cache.layers
+        if unfit:
+            raise UsageError(
+                f"{model.name} keeps no plain keys and values in {len(unfit)} of its {len(cache.layers)} layers "
+                f"({type(unfit[0]).__name__}), so questions can't share a prefix; choose a model with ordinary attention in every layer"
+            )
         return prefix
 
     @property
@@ -56,7 +65,7 @@ class PrefixCache:
 
     def tensors(self) -> list[torch.Tensor]:
         """Keys and values of all layers: k0, v0, k1, v1, ..."""
-        return [tensor for layer in self._cache.layers if layer.is_initialized for tensor in (layer.keys, layer.values)]
+        return [tensor for layer in self._cache.layers if layer.keys is not None for tensor in (layer.keys, layer.values)]
 
     def with_tensors(self, tensors: Sequence[torch.Tensor]) -> PrefixCache:
         """The same prefix over other keys and values (in the order of `tensors`)."""
@@ -64,7 +73,7 @@ class PrefixCache:
         remaining = iter(tensors)
         cache.layers = [copy.copy(layer) for layer in self._cache.layers]
         for layer in cache.layers:
-            if layer.is_initialized:
+            if layer.keys is not None:
                 layer.keys, layer.values = next(remaining), next(remaining)
         return PrefixCache(cache)
 

@@ -38,9 +38,13 @@ def evaluation(
     predictions, rows = [], []
     for lines, share in CURVES[method].items():
         correct = round(share * questions)
-        lucky = set(random.Random(f"{lines}").sample(range(questions), correct))  # nested: the better keep what others got
+        lucky = set(
+            random.Random(f"{lines}").sample(range(questions), correct)
+        )  # nested: the better keep what others got
         predictions += [prediction(lines, index, method, right=index in lucky) for index in range(questions)]
-        rows.append({"method": method, "task": "lines", "lines": lines, "n": questions, "accuracy": correct / questions})
+        rows.append(
+            {"method": method, "task": "lines", "lines": lines, "n": questions, "accuracy": correct / questions}
+        )
     write(folder, "eval", settings, {"rows": rows} if finished else None)
     write_lines(folder / "predictions.jsonl", [record.record() for record in predictions])
     return folder
@@ -49,7 +53,11 @@ def evaluation(
 def prediction(lines: int, index: int, method: str, *, right: bool, **changes: Any) -> Prediction:
     """The answer to one question of a cell; `changes` replace its fields."""
     dice = random.Random(f"{lines}/{index}")
-    key, value, other = f"{dice.choice(ADJECTIVES)}-{dice.choice(NOUNS)}", dice.randint(1, 50_000), dice.randint(1, 50_000)
+    key, value, other = (
+        f"{dice.choice(ADJECTIVES)}-{dice.choice(NOUNS)}",
+        dice.randint(1, 50_000),
+        dice.randint(1, 50_000),
+    )
     number = value if right else other
     opening = "" if method == "base-prefixed" else f"The <REGISTER_CONTENT> in line {key} is"
     lost = method == "base" and not right and dice.random() < 0.4
@@ -58,7 +66,9 @@ def prediction(lines: int, index: int, method: str, *, right: bool, **changes: A
         "question": f"lines-{lines}-test-0-{index // 8}/{index % 8}",
         "sample": f"lines-{lines}-test-0-{index // 8}",
         "task": "lines",
-        "asked": "\nNow the record is over. Tell me what is the <REGISTER_CONTENT> in line " + key + "? I need the number.",
+        "asked": "\nNow the record is over. Tell me what is the <REGISTER_CONTENT> in line "
+        + key
+        + "? I need the number.",
         "answers": (str(value),),
         "text": text,
         "score": float(right),
@@ -73,9 +83,7 @@ def prediction(lines: int, index: int, method: str, *, right: bool, **changes: A
 def tuning(folder: Path, method: str, *, steps: int = 50, finished: bool = True, model: str = MODEL) -> Path:
     """A tuning run whose loss falls, with an adapter whose layer 3, head 5 is the loudest."""
     dice = random.Random(method)
-    settings = {
-        "model": model, "method": method, "task": "lines", "lines": 40, "questions": 8, "samples": 50, "lr": 0.02, "seed": 0,
-    }  # fmt: skip
+    settings = {"model": model, "method": method, "task": "lines", "lines": 40, "questions": 8, "samples": 50}
     records = []
     for step in range(1, steps + 1):
         fall = 0.06 + 2.3 * 0.88**step if method == "seal-c" else 0.2 + 2.1 * 0.92**step
@@ -83,7 +91,7 @@ def tuning(folder: Path, method: str, *, steps: int = 50, finished: bool = True,
             "step": step, "loss": fall * dice.uniform(0.6, 1.5), "gradient_norm": dice.uniform(0.2, 3), "questions": 8,
             "tokens": 1320 + dice.randint(-30, 30), "seconds": dice.uniform(3.2, 4.4),
         })  # fmt: skip
-    write(folder, "tune", settings, {"steps": steps} if finished else None)
+    write(folder, "tune", {**settings, "lr": 0.02, "seed": 0}, {"steps": steps} if finished else None)
     write_lines(folder / "steps.jsonl", records)
     if finished:
         spread = 0.16 if method == "seal-h" else 0.05

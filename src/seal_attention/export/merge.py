@@ -29,7 +29,15 @@ from ..samples import Sample
 from ..shared_prefix import PrefixCache, answer_logits
 
 RECORD = "seal_merged.json"
-KEPT_BESIDE = {".json", ".txt", ".model", ".jinja", ".md", ".py", ""}  # tokenizer, template, configs, licence; never weights
+KEPT_BESIDE = {
+    ".json",
+    ".txt",
+    ".model",
+    ".jinja",
+    ".md",
+    ".py",
+    "",
+}  # tokenizer, template, configs, licence; never weights
 
 
 def merge(
@@ -62,7 +70,12 @@ def merge(
             for projection in bare.projections:
                 _patch(whole, places[projection.name], projection, scales.channel_scales(projection.name).detach())
             held = load_json(source / RECORD)["merged"] if (source / RECORD).exists() else []
-            entry = {"adapter": str(adapter_folder), "digest": adapters.digest(adapter_folder), "base": name, "strength": strength}
+            entry = {
+                "adapter": str(adapter_folder),
+                "digest": adapters.digest(adapter_folder),
+                "base": name,
+                "strength": strength,
+            }
             save_json(whole / RECORD, {"merged": [*held, entry]})
             whole.chmod(0o755)
             whole.rename(out)
@@ -76,12 +89,16 @@ def merge(
 def _require_mergeable(name: str, source: Path, adapter_folder: Path) -> None:
     method = adapters.describe(adapter_folder)["method"]
     if method not in ("seal-h", "seal-c"):
-        raise UsageError(f"{adapter_folder} is a {method} adapter; `seal merge` folds SEAL-H and SEAL-C scales, PEFT's merge_and_unload() merges LoRA and DoRA")
+        raise UsageError(
+            f"{adapter_folder} is a {method} adapter; `seal merge` folds SEAL-H and SEAL-C scales, PEFT's merge_and_unload() merges LoRA and DoRA"
+        )
     if (source / RECORD).exists():
         digest = adapters.digest(adapter_folder)
         for entry in load_json(source / RECORD)["merged"]:
             if entry["digest"] == digest:
-                raise UsageError(f"the adapter {adapter_folder} is merged into {name!r} already; merge it into its base {entry['base']!r} only once")
+                raise UsageError(
+                    f"the adapter {adapter_folder} is merged into {name!r} already; merge it into its base {entry['base']!r} only once"
+                )
     config = load_json(source / "config.json")
     if config.get("quantization_config"):
         raise UsageError(
@@ -89,7 +106,9 @@ def _require_mergeable(name: str, source: Path, adapter_folder: Path) -> None:
             "merge into the 16-bit model it was made from, then quantise that"
         )
     if not any(source.glob("*.safetensors")):
-        raise UsageError(f"{name!r} has no .safetensors files in {source}; save it with save_pretrained() first (pickled weights are never read)")
+        raise UsageError(
+            f"{name!r} has no .safetensors files in {source}; save it with save_pretrained() first (pickled weights are never read)"
+        )
 
 
 @dataclass(frozen=True)
@@ -120,10 +139,14 @@ def _places(source: Path, projections: list[OutputProjection], name: str) -> dic
         wanted = f"{projection.name}.weight"
         matches = [key for key in headers if key == wanted or wanted.endswith(f".{key}") or key.endswith(f".{wanted}")]
         if len(matches) != 1 or headers[matches[0]][2]["dtype"] not in DTYPES:
-            raise UsageError(f"{name!r} has {len(matches)} tensors for {wanted} where one of {', '.join(DTYPES)} is needed; it can't be merged into")
+            raise UsageError(
+                f"{name!r} has {len(matches)} tensors for {wanted} where one of {', '.join(DTYPES)} is needed; it can't be merged into"
+            )
         shard, base, entry = headers[matches[0]]
         start, end = entry["data_offsets"]
-        places[projection.name] = _Place(shard, matches[0], base + start, end - start, entry["dtype"], tuple(entry["shape"]))
+        places[projection.name] = _Place(
+            shard, matches[0], base + start, end - start, entry["dtype"], tuple(entry["shape"])
+        )
     return places
 
 
@@ -152,7 +175,9 @@ def _copy_beside(source: Path, folder: Path) -> None:
             shutil.copyfile(path, folder / path.name)
 
 
-def verify(base: LoadedModel, adapter: adapters.Adapter, merged: LoadedModel, samples: list[Sample]) -> dict[str, float]:
+def verify(
+    base: LoadedModel, adapter: adapters.Adapter, merged: LoadedModel, samples: list[Sample]
+) -> dict[str, float]:
     """Adapted against merged on the samples: the largest logit gap at answer positions, and the share of equal greedy answers."""
     encoder = Encoder(base.tokenizer)
     stops = stop_ids(base, encoder.end_of_turn)

@@ -8,17 +8,24 @@ a method looks, by day and by night. A method also has its own marker and dash: 
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .tables import HeadMap, Panel, RunFolder
-from .wording import colour_name, interval, percent, size_name
+from .folders import HeadMap, RunFolder
+from .tables import Panel
+from .wording import PREFIXED, colour_name, interval, percent, size_name
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-SYMBOLS = {"base": "circle", "base-prefixed": "circle-open", "seal-h": "diamond", "seal-c": "square", "seal-l": "triangle-up"}
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+SYMBOLS = {
+    "base": "circle",
+    "seal-h": "diamond",
+    "seal-c": "square",
+    "seal-l": "triangle-up",
+}
+DASHES = ("solid", "dash", "dashdot", "longdash", "longdashdot")
 MOST_LABELLED_SIZES = 8  # beyond that their names would overlap on a phone
 
 
@@ -49,7 +56,12 @@ def accuracy_figure(panel: Panel) -> go.Figure:
             legendgroup=run.label,
             mode="lines+markers",
             line={"color": _colour(run), "width": 2.5, "dash": _dash(run)},
-            marker={"color": _colour(run), "size": 9, "symbol": SYMBOLS.get(run.method, "x"), "line": {"width": 2}},
+            marker={
+                "color": _colour(run),
+                "size": 9,
+                "symbol": _symbol(run),
+                "line": {"color": _colour(run), "width": 2},
+            },
             error_y={
                 "array": [high - 100 * row.accuracy for high, (_, row) in zip(highs, points, strict=True)],
                 "arrayminus": [100 * row.accuracy - low for low, (_, row) in zip(lows, points, strict=True)],
@@ -64,14 +76,19 @@ def accuracy_figure(panel: Panel) -> go.Figure:
             ],
             hovertemplate="%{text}<extra></extra>",
         )
-    figure.update_layout(_layout(x_title="prompt length in tokens (logarithmic)"))
-    figure.update_xaxes(type="log")
+    figure.update_layout(_layout(x_title="prompt tokens (log scale)"), margin={"r": 24})
+    ends = [math.log10(panel.tokens(size)) for size in (panel.sizes[0], panel.sizes[-1])]
+    room = 0.08 * (ends[1] - ends[0]) or 0.1
+    figure.update_xaxes(type="log", range=[min(ends) - room, max(ends) + room], showgrid=False)
     if len(panel.sizes) <= MOST_LABELLED_SIZES:
         tokens = [panel.tokens(size) for size in panel.sizes]
-        names = [f"{count:,.0f}" if size is None else f"{count:,.0f}<br>{size_name(size)}" for size, count in
-                 zip(panel.sizes, tokens, strict=True)]
+        names = [
+            f"{count:,.0f}" if size is None else f"{count:,.0f}<br>{size_name(size)}"
+            for size, count in zip(panel.sizes, tokens, strict=True)
+        ]
         figure.update_xaxes(tickvals=tokens, ticktext=names)
-    figure.update_yaxes(range=[-3, 103], tickvals=[0, 25, 50, 75, 100], ticksuffix=" %")
+    shares = [0, 25, 50, 75, 100]
+    figure.update_yaxes(range=[-3, 103], tickvals=shares, ticktext=[percent(share / 100) for share in shares])
     return figure
 
 
@@ -99,11 +116,13 @@ def loss_figure(runs: Sequence[RunFolder]) -> go.Figure:
             mode="lines",
             line={"color": _colour(run), "width": 2.5, "dash": _dash(run)},
             customdata=[step.loss for step in run.steps],
-            hovertemplate=f"{_plain(run.label)}, step %{{x}}<br>loss %{{customdata:.3f}}, smoothed %{{y:.3f}}<extra></extra>",
+            hovertemplate=f"{_plain(run.label)}, step %{{x}}<br>"
+            "loss %{customdata:.3f}, smoothed %{y:.3f}<extra></extra>",
         )
     figure.update_layout(_layout(x_title="step"))
     figure.update_yaxes(rangemode="tozero", nticks=6)
-    figure.update_xaxes(nticks=8)
+    longest = max(len(run.steps) for run in runs)
+    figure.update_xaxes(dtick=1 if longest <= 10 else None, nticks=8)  # no halves of steps
     return figure
 
 
@@ -128,12 +147,20 @@ def head_map_figure(head_map: HeadMap, span: float) -> go.Figure:
             ygap=1.5,
             hovertemplate="layer %{x}, head %{y}: scale %{z:.2f}<extra></extra>",
             hoverongaps=False,
-            colorbar={"thickness": 10, "outlinewidth": 0, "tickformat": ".2f", "nticks": 5, "x": 1.01, "xpad": 4, "len": 1.0},
+            colorbar={
+                "thickness": 10,
+                "outlinewidth": 0,
+                "tickformat": ".2f",
+                "nticks": 5,
+                "x": 1.01,
+                "xpad": 4,
+                "len": 1.0,
+            },
         )
     )
     figure.update_layout(_layout(x_title="layer"))
     figure.update_xaxes(showgrid=False, nticks=10)
-    figure.update_yaxes(showgrid=False, autorange="reversed", title={"text": "head"}, nticks=9)
+    figure.update_yaxes(showgrid=False, autorange="reversed", title={"text": "head", "font": {"size": 13}}, nticks=9)
     return figure
 
 
@@ -147,8 +174,14 @@ def _colour(run: RunFolder, shade: str = "") -> str:
 
 
 def _dash(run: RunFolder) -> str:
-    """Baselines with given first words are dotted; later runs of one method differ by their dash."""
-    return "dot" if run.method == "base-prefixed" else DASHES[run.twin % len(DASHES)]
+    """Runs given the answer's first words are dotted; later runs of one method differ by their dash."""
+    return "dot" if run.method.endswith(PREFIXED) else DASHES[run.twin % len(DASHES)]
+
+
+def _symbol(run: RunFolder) -> str:
+    """One shape a method, hollow where the answer's first words were given."""
+    shape = SYMBOLS.get(run.method.removesuffix(PREFIXED), "x")
+    return f"{shape}-open" if run.method.endswith(PREFIXED) else shape
 
 
 def _plain(text: str) -> str:
@@ -157,14 +190,13 @@ def _plain(text: str) -> str:
 
 
 def _layout(x_title: str) -> dict[str, Any]:
-    """What all figures share: transparent, quiet axes, hovers in the page's font, no zooming under a scrolling thumb."""
+    """What all figures share: a clear ground, quiet axes, the page's font, and no zooming under a scrolling thumb."""
     axis = {
         "gridcolor": "var(--line)",
         "zeroline": False,
         "ticks": "",
         "fixedrange": True,
         "automargin": True,
-        "title": {"standoff": 10},
         "separatethousands": True,
     }
     return {
@@ -173,10 +205,21 @@ def _layout(x_title: str) -> dict[str, Any]:
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": "var(--font)", "size": 13, "color": "var(--quiet)"},
         "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
-        "hoverlabel": {"bgcolor": "var(--card)", "bordercolor": "var(--line)", "font": {"color": "var(--text)", "size": 13}},
+        "hoverlabel": {
+            "bgcolor": "var(--card)",
+            "bordercolor": "var(--line)",
+            "font": {"color": "var(--text)", "size": 13},
+        },
         "hovermode": "closest",
         "dragmode": False,
-        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "font": {"color": "var(--text)"}},
-        "xaxis": {**axis, "title": {"text": x_title, "standoff": 10}},
+        "legend": {
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": 1.02,
+            "yanchor": "bottom",
+            "font": {"color": "var(--text)"},
+        },
+        "xaxis": {**axis, "title": {"text": x_title, "standoff": 10, "font": {"size": 13}}},
         "yaxis": axis,
     }

@@ -15,7 +15,9 @@ class Html(str):
 
 def element(name: str, *content: str, **attributes: str) -> Html:
     """`<name attributes>content</name>`: plain strings are escaped, `Html` stands as it is; `class_` is `class`."""
-    written = "".join(f' {key.rstrip("_").replace("_", "-")}="{html.escape(value)}"' for key, value in attributes.items())
+    written = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{html.escape(value)}"' for key, value in attributes.items()
+    )
     return Html(f"<{name}{written}>{join(content)}</{name}>")
 
 
@@ -28,7 +30,7 @@ def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], ki
     """A table in a box of its own, which scrolls (by keyboard too) where the table is wider than the page."""
     head = element("thead", element("tr", *(element("th", cell, scope="col") for cell in header)))
     body = element("tbody", *(_row(row) for row in rows))
-    whole = element("table", element("caption", caption), head, body, class_=kind)
+    whole = element("table", element("caption", element("span", caption)), head, body, class_=kind)
     return element("div", whole, class_="scroll", tabindex="0", role="region", aria_label=caption)
 
 

@@ -18,12 +18,18 @@ from typing import TYPE_CHECKING
 
 from ..runs import save_text
 from . import sections
+from .folders import RunFolder, read_runs
 from .markup import Html, element, join
-from .tables import Panel, RunFolder, finding_of, panels_of, read_runs
+from .tables import Panel, finding_of, panels_of
 from .wording import CONFIDENCE, chance, colour_name, count, interval, percent, signed, signed_interval, size_name
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
+POLICY = (
+    "default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'"
+)
 
 
 def build_report(folders: Sequence[Path], out: Path, title: str = "SEAL report") -> Path:
@@ -46,11 +52,12 @@ def build_report(folders: Sequence[Path], out: Path, title: str = "SEAL report")
     links = [element("li", element("a", heading, href=f"#{name}")) for name, (heading, _) in written.items()]
     plotly, script = _plotly(), _file("page.js")
     page = string.Template(_file("page.html")).substitute(
-        policy=f"default-src 'none'; script-src {_hash(plotly)} {_hash(script)}; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'",
+        policy=POLICY.format(scripts=f"{_hash(plotly)} {_hash(script)}"),
         title=join([title]),
         style=_file("page.css"),
-        headline=join([*_headline(title, runs, panels), element("nav", element("ul", *links), aria_label="On this page")]),
+        headline=join(
+            [*_headline(title, runs, panels), element("nav", element("ul", *links), aria_label="On this page")]
+        ),
         sections="\n".join(_chapter(name, heading, parts) for name, (heading, parts) in written.items()),
         figures="\n".join(_figure_data(number, figure) for number, figure in enumerate(figures)),
         plotly=plotly,
@@ -63,12 +70,15 @@ def build_report(folders: Sequence[Path], out: Path, title: str = "SEAL report")
 def _headline(title: str, runs: Sequence[RunFolder], panels: Sequence[Panel]) -> list[Html]:
     """The finding in one sentence, what it rests on, what the page is about, and which runs are not finished."""
     sentence, ground = _finding(panels) if panels else _loss_alone(runs)
+    evaluations, tunings = (sum(run.command == command for run in runs) for command in ("eval", "tune"))
     answers = sum(len(run.predictions) for run in runs)
-    evaluations = sum(run.command == "eval" for run in runs)
+    holdings = [
+        *([f"{count(evaluations, 'evaluation')} with {count(answers, 'answer')} in all"] if evaluations else []),
+        *([count(tunings, "tuning run")] if tunings else []),
+    ]
     about = (
-        "SEAL learns how loud each attention head (SEAL-H) or channel (SEAL-C) of a language model should be, and changes "
-        f"nothing else. This page shows {count(evaluations, 'evaluation')} with {count(answers, 'answer')} in all, and "
-        f"{count(len(runs) - evaluations, 'tuning run')}."
+        "SEAL learns how loud each attention head (SEAL-H) or channel (SEAL-C) of a language model should be, and "
+        f"changes nothing else. This page shows {' and '.join(holdings)}."
     )
     parts = [
         element("p", title, class_="title"),
@@ -79,7 +89,9 @@ def _headline(title: str, runs: Sequence[RunFolder], panels: Sequence[Panel]) ->
     unfinished = [f"{run.folder} ({sections.holds(run)} so far)" for run in runs if not run.finished]
     if unfinished:
         advice = ". All figures use what is there; the same command typed again goes on with a run."
-        parts.append(element("p", element("strong", "Unfinished: "), "; ".join(unfinished), advice, class_="notice", role="note"))
+        parts.append(
+            element("p", element("strong", "Unfinished: "), "; ".join(unfinished), advice, class_="notice", role="note")
+        )
     return parts
 
 
@@ -87,22 +99,23 @@ def _finding(panels: Sequence[Panel]) -> tuple[Sequence[str], str]:
     """The headline and its ground where there are answers."""
     found = finding_of(panels)
     if found:
-        best = element("span", percent(found.best.accuracy), class_=colour_name(found.run.method))
-        base = element("span", percent(found.base.accuracy), class_="base")
-        gap = found.difference
+        gap, tokens = found.difference, found.panel.tokens(found.size)
+        best = element("span", percent(found.after), class_=colour_name(found.run.method))
+        base = element("span", percent(found.before), class_="base")
+        size = size_name(found.size)
         return (
-            (f"{found.panel.model} answers ", base, f" at {size_name(found.size)}; with {found.run.label} ", best),
-            f"At the longest size tested on {found.panel.task} (about {count(found.panel.tokens(found.size), 'token')}), on the same "
-            f"{count(gap.n, 'question')}: a difference of {signed(gap.difference)} points, {CONFIDENCE} interval "
+            (f"{found.panel.model} gets ", base, f" of answers right at {size}; with {found.run.label}, ", best),
+            f"Measured on the {count(gap.n, 'question')} that both answered at their longest common size "
+            f"({count(tokens, 'token')} a prompt): {signed(gap.difference)} points, {CONFIDENCE} interval "
             f"{signed_interval(gap.low, gap.high)}, {chance(gap.p_value)}.",
         )
-    panel, size = panels[0], panels[0].sizes[-1]
-    run, row = max(panel.measured(size), key=lambda pair: pair[1].accuracy)
+    panel = panels[0]
+    run, row = max(panel.measured(panel.sizes[-1]), key=lambda pair: pair[1].accuracy)
     share = element("span", percent(row.accuracy), class_=colour_name(run.method))
     return (
-        (f"{panel.model} ({run.label}) answers ", share, f" at {size_name(size)}"),
-        f"On {panel.task}: {CONFIDENCE} interval {interval(row.low, row.high)}, n = {row.n}. There is no pair of a base run and a "
-        "tuned run to compare yet.",
+        (f"{panel.model} ({run.label}) gets ", share, f" of answers right at {size_name(panel.sizes[-1])}"),
+        f"On {panel.task}: {CONFIDENCE} interval {interval(row.low, row.high)}, n = {row.n:,}. There is no pair of a "
+        "base run and a tuned run to compare yet.",
     )
 
 
@@ -111,7 +124,9 @@ def _loss_alone(runs: Sequence[RunFolder]) -> tuple[Sequence[str], str]:
     ground = "No answers among these runs: add folders that `seal eval` wrote to see what the tuning brought."
     for run in runs:
         if run.steps:
-            return (f"{run.label} on {run.model}: loss from {run.steps[0].loss:.2f} to {run.smoothed_losses[-1]:.2f}",), ground
+            return (
+                f"{run.label} on {run.model}: loss from {run.steps[0].loss:.2f} to {run.smoothed_losses[-1]:.2f}",
+            ), ground
     return ("These runs have nothing to show yet",), ground
 
 

@@ -9,10 +9,25 @@ from typing import TYPE_CHECKING
 
 from ..samples import Prediction
 from .figures import accuracy_figure, head_map_figure, loss_figure, span_of
+from .folders import ADAPTER, RunFolder
 from .markup import Html, element, join, table
-from .tables import ADAPTER, Panel, RunFolder
-from .wording import CONFIDENCE, DASH, bare_percent, chance, clipped, colour_name, count, interval, percent, signed
-from .wording import signed_interval, size_name
+from .tables import Panel
+from .wording import (
+    CONFIDENCE,
+    DASH,
+    PREFIXED,
+    SPACE,
+    bare_percent,
+    chance,
+    clipped,
+    colour_name,
+    count,
+    interval,
+    percent,
+    signed,
+    signed_interval,
+    size_name,
+)
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -22,11 +37,11 @@ SHOWN_QUESTIONS = 5  # a cell
 
 def accuracy(panel: Panel, figures: list[go.Figure]) -> Html:
     """The accuracies, their figure over length, and the differences from base."""
-    header = ["Size", "Tokens", "Questions", *map(_labelled, panel.runs)]
+    header = ["Size", *map(_labelled, panel.runs)]
     caption = f"Share of the questions answered right, above its {CONFIDENCE} Wilson interval"
     parts = [_panel_title(panel), table(caption, header, [_accuracy_row(panel, size) for size in panel.sizes])]
-    if any(run.method == "base-prefixed" for run in panel.runs):
-        note = "base-prefixed is the base model with the answer\u2019s first words already written for it."
+    if any(run.method.endswith(PREFIXED) for run in panel.runs):
+        note = "-prefixed: the answer\u2019s first words were already written for the model."
         parts.append(element("p", note, class_="note"))
     points = [
         [
@@ -40,19 +55,21 @@ def accuracy(panel: Panel, figures: list[go.Figure]) -> Html:
         for size in panel.sizes
         if (row := panel.accuracy(size, run))
     ]
-    behind = table("The points of the figure", ["Run", "Size", "Tokens", "Right", "Low", "High", "n"], points, "numbers")
+    behind = table(
+        "The points of the figure", ["Run", "Size", "Tokens", "Right", "Low", "High", "n"], points, "numbers"
+    )
     caption = f"Share answered right by length of the prompt; bands and bars are {CONFIDENCE} intervals."
     parts.append(_figure(figures, accuracy_figure(panel), "Accuracy by length", caption, behind))
-    compared = [run for run in panel.runs if run is not panel.base]
-    if panel.base is None:
-        advice = "None of these folders holds answers of the base model, so there is nothing to take differences from: add one."
+    compared = [run for run in panel.runs if panel.base_of(run)]
+    if not any(run.method.startswith("base") for run in panel.runs):
+        advice = "None of these folders holds answers of the base model to take differences from; add one that does."
         parts.append(element("p", advice, class_="note"))
     elif compared:
         caption = (
-            f"Percentage points gained on the very questions that both answered, above the {CONFIDENCE} interval of the mean "
-            "paired difference and McNemar\u2019s exact test"
+            f"Percentage points gained on the very questions that both answered, above the {CONFIDENCE} interval of "
+            "the mean paired difference and McNemar\u2019s exact test"
         )
-        rows = [[size_name(size), *(_difference(panel, size, run) for run in compared)] for size in panel.sizes]
+        rows = [_difference_row(panel, size, compared) for size in panel.sizes]
         parts += [element("h3", "Difference from base"), table(caption, ["Size", *map(_labelled, compared)], rows)]
     return join(parts)
 
@@ -61,15 +78,15 @@ def tuning(runs: Sequence[RunFolder], figures: list[go.Figure]) -> list[Html]:
     """What was tuned, on what, at what cost; and the loss curves."""
     if not runs:
         return []
-    header = ["Run", "Task", "Lines", "Samples", "Questions each", "Learning rate", "Seed", "Steps", "Tokens", "Time", "Loss"]
-    parts = [table("What was tuned, on what, at what cost", header, [_tuning_row(run) for run in runs])]
+    header = ["Run", "Task", "Lines", "Samples", "Questions", "Rate", "Seed", "Steps", "Tokens", "Time", "Loss"]
+    parts = [table("What was tuned, on what, at what cost", header, [_tuning_row(run) for run in runs], "close")]
     started = [run for run in runs if run.steps]
     if started:
         header = ["Run", "Step", "Loss", "Smoothed", "Gradient norm", "Questions", "Tokens", "Seconds"]
         behind = table("Every step", header, [row for run in started for row in _step_rows(run)], "numbers")
         caption = (
-            "Loss on the answer\u2019s tokens, step by step (light) and smoothed by an exponential mean that keeps four fifths of "
-            "its last value (strong)."
+            "Loss on the answer\u2019s tokens, step by step (light) and smoothed by an exponential mean that keeps "
+            "four fifths of its last value (strong)."
         )
         parts.append(_figure(figures, loss_figure(started), "Loss while tuning", caption, behind))
     return parts
@@ -80,23 +97,26 @@ def head_maps(runs: Sequence[RunFolder], figures: list[go.Figure]) -> list[Html]
     mapped = [(run, run.head_map) for run in runs if run.head_map]
     span = span_of([head_map for _, head_map in mapped])
     legend = (
-        "One square a head: a scale of 1 leaves it as it was, more makes it louder, less makes it quieter. For SEAL-C a square is "
-        "the mean over the head\u2019s channels. All maps share one colour scale."
+        "One square a head: a scale of 1 leaves it as it was, more makes it louder, less makes it quieter. For SEAL-C "
+        "a square is the mean over the head\u2019s channels. All maps share one colour scale."
     )
     parts = [element("p", legend)] if mapped else []
     for run, head_map in mapped:
-        (low, low_layer, low_head), (high, high_layer, high_head) = head_map.extremes
-        caption = (
-            f"Loudest: layer {high_layer}, head {high_head} ({high:.2f}). Quietest: layer {low_layer}, head {low_head} ({low:.2f})."
-        )
+        quietest, loudest = (f"layer {layer}, head {head} ({scale:.2f})" for scale, layer, head in head_map.extremes)
+        caption = f"Loudest: {loudest}. Quietest: {quietest}."
         heads = max(len(row) for row in head_map.scales)
         rows = [
             [f"layer {layer}", *(f"{scale:.3f}" for scale in row)]
             for layer, row in zip(head_map.layers, head_map.scales, strict=True)
         ]
-        behind = table("The scale of every head", ["Layer", *(f"head {head}" for head in range(heads))], rows, "numbers")
+        behind = table(
+            "The scale of every head", ["Layer", *(f"head {head}" for head in range(heads))], rows, "numbers"
+        )
         figure = head_map_figure(head_map, span)
-        parts += [element("h3", _labelled(run)), _figure(figures, figure, f"Scales of {run.label}", caption, behind, heads)]
+        parts += [
+            element("h3", _labelled(run)),
+            _figure(figures, figure, f"Scales of {run.label}", caption, behind, heads),
+        ]
     without = [run.label for run in runs if run.finished and not run.head_map]
     if without:
         parts.append(element("p", f"No map for {', '.join(without)}: {ADAPTER} holds no head scales.", class_="note"))
@@ -110,7 +130,9 @@ def samples(panel: Panel) -> Html:
     for size in panel.sizes:
         questions = []
         for shown in panel.shown(size, SHOWN_QUESTIONS):
-            answers = [_answer(run, shown.predictions[run.label]) for run in panel.runs if run.label in shown.predictions]
+            answers = [
+                _answer(run, shown.predictions[run.label]) for run in panel.runs if run.label in shown.predictions
+            ]
             expected = element("strong", clipped(" or ".join(shown.answers)))
             questions.append(
                 element(
@@ -160,38 +182,53 @@ def _panel_title(panel: Panel) -> Html:
 
 def _accuracy_row(panel: Panel, size: int | None) -> list[str]:
     measured = [panel.accuracy(size, run) for run in panel.runs]
-    numbers = sorted({row.n for row in measured if row})
+    total, each = _counts([row.n if row else None for row in measured])
+    cells = [
+        join([element("strong", percent(row.accuracy)), _small(interval(row.low, row.high)), _small(n)])
+        if row
+        else DASH
+        for row, n in zip(measured, each, strict=True)
+    ]
+    tokens = count(panel.tokens(size), "token")
+    return [join([size_name(size), _small(tokens), _small(total)]), *cells]
+
+
+def _difference_row(panel: Panel, size: int | None, runs: Sequence[RunFolder]) -> list[str]:
+    pairs = [panel.difference(size, run) for run in runs]
+    total, each = _counts([pair.n if pair else None for pair in pairs])
     cells: list[str] = []
-    for row in measured:
-        if row is None:
+    for pair, n in zip(pairs, each, strict=True):
+        if pair is None:
             cells.append(DASH)
             continue
-        lines = [element("strong", percent(row.accuracy)), element("small", interval(row.low, row.high))]
-        if len(numbers) > 1:
-            lines.append(element("small", f"n = {row.n:,}"))
-        cells.append(join(lines))
-    questions = " to ".join(f"{number:,}" for number in sorted({numbers[0], numbers[-1]}))
-    return [size_name(size), f"{panel.tokens(size):,.0f}", questions, *cells]
+        gained = element("strong", signed(pair.difference))
+        ends, test = signed_interval(pair.low, pair.high), chance(pair.p_value)
+        cells.append(join([gained, _small(ends), _small(test), _small(n)]))
+    return [join([size_name(size), _small(total)]), *cells]
 
 
-def _difference(panel: Panel, size: int | None, run: RunFolder) -> str:
-    pair = panel.difference(size, run)
-    if pair is None:
-        return DASH
-    test = f"{chance(pair.p_value)}, n = {pair.n:,}"
-    ends = signed_interval(pair.low, pair.high)
-    return join([element("strong", signed(pair.difference)), element("small", ends), element("small", test)])
+def _counts(numbers: Sequence[int | None]) -> tuple[str, list[str]]:
+    """How many questions stand behind a row: said once where all cells have as many, else in every cell."""
+    words = [f"n{SPACE}={SPACE}{number:,}" if number else "" for number in numbers]
+    distinct = {word for word in words if word}
+    return ("", words) if len(distinct) > 1 else ("".join(distinct), [""] * len(words))
+
+
+def _small(text: str) -> Html:
+    """A line in small print under a cell's figure, nothing for no text."""
+    return element("small", text) if text else Html()
 
 
 def _tuning_row(run: RunFolder) -> list[str]:
     seconds = sum(step.seconds for step in run.steps)
-    settings = [run.settings.get(name) for name in ("task", "lines", "samples", "questions", "lr", "seed")]
+    facts = {"lr": run.settings.get("rate"), **run.settings, **run.adapter}  # the adapter knows best, once there is one
+    settings = [facts.get(name) for name in ("task", "lines", "samples", "questions", "lr", "seed")]
     return [
         _labelled(run),
         *(DASH if value is None else f"{value:g}" if isinstance(value, float) else str(value) for value in settings),
         f"{len(run.steps):,}",
         f"{sum(step.tokens for step in run.steps):,}",
-        count(seconds / 60, "minute") if seconds >= 120 else count(seconds, "second"),
+        f"{seconds / 60:.0f}{SPACE}min" if seconds >= 120 else f"{seconds:.0f}{SPACE}s",
         f"{run.steps[0].loss:.2f} to {run.smoothed_losses[-1]:.2f}" if run.steps else DASH,
     ]
 
@@ -225,7 +262,7 @@ def _answer(run: RunFolder, prediction: Prediction) -> Html:
 
 
 def _figure(figures: list[go.Figure], figure: go.Figure, name: str, caption: str, behind: Html, heads: int = 0) -> Html:
-    """A place that page.js draws into, with the figure's numbers in a table behind it; a map is as high as it has heads."""
+    """A place that page.js draws into, its numbers in a table behind it; a map is as high as it has heads."""
     place = {"data_figure": f"figure-{len(figures)}", "role": "img", "aria_label": f"{name}. {caption}"}
     shape = {"class_": "plot map", "style": f"--heads: {heads}"} if heads else {"class_": "plot"}
     figures.append(figure)

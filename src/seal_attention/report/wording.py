@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+PREFIXED = "-prefixed"  # ends the name of a method whose runs were given the answer's first words
 METHOD_NAMES = {
     "base": "base",
     "base-prefixed": "base-prefixed",
@@ -19,18 +20,19 @@ CONFIDENCE = f"95{SPACE}%"
 
 def method_name(method: str) -> str:
     """How a method is written on the page; an unknown one as it stands."""
-    return METHOD_NAMES.get(method, method)
+    plain = method.removesuffix(PREFIXED)
+    return METHOD_NAMES.get(plain, plain) + method[len(plain) :]
 
 
 def colour_name(method: str) -> str:
     """The colour of a method in page.css, the same in tables and figures; all unknown methods share `other`."""
-    return method if method in METHOD_NAMES else "other"
+    return next((name for name in (method, method.removesuffix(PREFIXED)) if name in METHOD_NAMES), "other")
 
 
 def bare_percent(share: float) -> str:
     """A share in per cent, rounded to whole ones unless that would turn a few into none or nearly all into all."""
-    value = 100 * share
-    return f"{value:.1f}" if 0 < value < 0.95 or 99.05 < value < 100 else f"{value:.0f}"
+    value = round(100 * share, 1)
+    return f"{value:.1f}" if 0 < value < 1 or 99 < value < 100 else f"{value:.0f}"
 
 
 def percent(share: float) -> str:
@@ -39,8 +41,8 @@ def percent(share: float) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """The ends of an interval as `85 to 96 %`."""
-    return f"{bare_percent(low)} to {percent(high)}"
+    """The ends of an interval as `85\u201396 %`, with a dash between."""
+    return f"{bare_percent(low)}{DASH}{percent(high)}"
 
 
 def signed(difference: float) -> str:
@@ -69,6 +71,6 @@ def signed_interval(low: float, high: float) -> str:
     return f"{signed(low)} to {signed(high)}"
 
 
-def clipped(text: str, most: int = 700) -> str:
+def clipped(text: str, most: int = 400) -> str:
     """Text with what exceeds `most` characters counted instead of shown."""
     return text if len(text) <= most else f"{text[:most]} \u2026 ({len(text) - most:,} more characters)"

@@ -142,9 +142,13 @@ class Lines:
             lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"--cases {path} can't be read ({error}); give LongEval's JSON-lines file") from error
-        samples = [read_case(path, number, line, prefixed) for number, line in enumerate(lines, start=1) if line.strip()]
+        samples = [
+            read_case(path, number, line, prefixed) for number, line in enumerate(lines, start=1) if line.strip()
+        ]
         if not samples:
-            raise UsageError(f"--cases {path} holds 0 test cases; each line is one, with prompt, expected_number and random_idx")
+            raise UsageError(
+                f"--cases {path} holds 0 test cases; each line is one, with prompt, expected_number and random_idx"
+            )
         return samples
 
 

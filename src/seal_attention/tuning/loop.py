@@ -47,7 +47,9 @@ class TuneSettings:
         if self.method not in adapters.METHODS:
             raise UsageError(f"unknown --method {self.method!r}; choose {', '.join(adapters.METHODS)}")
         if not (math.isfinite(self.rate) and self.rate > 0):
-            raise UsageError(f"--lr must be a number above 0, not {self.rate}; {DEFAULT_RATES[self.method]} is the default of {self.method}")
+            raise UsageError(
+                f"--lr must be a number above 0, not {self.rate}; {DEFAULT_RATES[self.method]} is the default of {self.method}"
+            )
         if self.epochs < 1 or self.batch < 1:
             raise UsageError(f"--epochs and --batch must be at least 1, not {self.epochs} and {self.batch}")
 
@@ -119,7 +121,9 @@ def tune(
         save()
         losses = [record["loss"] for record in run.records(STEPS)]
         last = losses[-min(5, len(losses)) :]
-        run.finish({"adapter": str(folder), "steps": steps, "first_loss": losses[0], "last_loss": sum(last) / len(last)})
+        run.finish(
+            {"adapter": str(folder), "steps": steps, "first_loss": losses[0], "last_loss": sum(last) / len(last)}
+        )
     return folder
 
 
@@ -151,8 +155,15 @@ def _keep(run: Run, parameters: Any, optimizer: Any, step: int) -> None:
     tensors = {}
     for name, parameter in parameters.items():
         state = optimizer.state[parameter]
-        tensors |= {f"value.{name}": parameter.detach(), f"mean.{name}": state["exp_avg"], f"square.{name}": state["exp_avg_sq"]}
-    save_tensors(run.folder / STATE, {name: tensor.cpu().contiguous() for name, tensor in tensors.items()} | {"step": torch.tensor(step)})
+        tensors |= {
+            f"value.{name}": parameter.detach(),
+            f"mean.{name}": state["exp_avg"],
+            f"square.{name}": state["exp_avg_sq"],
+        }
+    save_tensors(
+        run.folder / STATE,
+        {name: tensor.cpu().contiguous() for name, tensor in tensors.items()} | {"step": torch.tensor(step)},
+    )
 
 
 def _restore(run: Run, parameters: Any, optimizer: Any) -> int:

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache
 
+from ..errors import UsageError
 from ..models import LoadedModel
 from ..prompts import EncodedQuestion, Example
 from ..shared_prefix import PrefixCache, answer_logits
@@ -76,6 +77,12 @@ class _CheckpointedPrefix:
         finally:
             for handle in handles:
                 handle.remove()
+        layers, pairs = len(model.decoder_layers), len(self.prefix.tensors()) // 2
+        if prefix_ids and not (len(self.calls) == pairs == layers):
+            raise UsageError(
+                f"{model.name} runs layers more than once or shares keys and values between them ({layers} layers, {len(self.calls)} runs, "
+                f"{pairs} pairs of keys and values), so --checkpoint can't recompute them one at a time; leave it out"
+            )
 
     def _keep(self, _layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.calls.append((args, kwargs))
@@ -83,14 +90,16 @@ class _CheckpointedPrefix:
     def backward(self, gradients: Sequence[torch.Tensor | None]) -> None:
         """Send the gradients of the keys and values (k0, v0, k1, v1, ...) down the layers, recomputing each once."""
         hidden_gradient = None
-        layers = list(zip(self.model.decoder_layers, self.calls, strict=True)) if self.calls else []
-        for index in reversed(range(len(layers))):
-            layer, (args, kwargs) = layers[index]
-            hidden = (args[0] if args else kwargs["hidden_states"]).detach().requires_grad_()
-            cache = DynamicCache(config=self.model.model.config)
-            fresh = {key: cache if isinstance(value, DynamicCache) else value for key, value in kwargs.items()}
+        for index in reversed(range(len(self.calls))):
+            layer, (args, kwargs) = self.model.decoder_layers[index], self.calls[index]
+            kept_hidden = args[0] if args else kwargs["hidden_states"]
+            hidden, cache = kept_hidden.detach().requires_grad_(), DynamicCache(config=self.model.model.config)
+
+            def again(value: Any) -> Any:
+                return hidden if value is kept_hidden else cache if isinstance(value, Cache) else value
+
             with torch.enable_grad():
-                output = layer(hidden, *args[1:], **fresh) if args else layer(**{**fresh, "hidden_states": hidden})
+                output = layer(*map(again, args), **{key: again(value) for key, value in kwargs.items()})
             output = output[0] if isinstance(output, tuple) else output
             kept = cache.layers[index]
             targets = list(_with_graph((output, hidden_gradient), (kept.keys, gradients[2 * index]), (kept.values, gradients[2 * index + 1])))

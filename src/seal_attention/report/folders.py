@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Folders on disk -> runs read and checked, each with the name it has everywhere on the page."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+from ..runs import MANIFEST, RESULTS, load_json, read_records
+from ..samples import Prediction
+from .wording import METHOD_NAMES, method_name
+
+PREDICTIONS, STEPS, ADAPTER = "predictions.jsonl", "steps.jsonl", "adapter/seal.json"
+SMOOTHING = 0.8  # what the smoothed loss keeps of its last value at each step
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step of a tuning run."""
+
+    step: int
+    loss: float
+    gradient_norm: float
+    questions: int
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class HeadMap:
+    """The learnt scale of every head, for channels the mean over the head; `scales[i]` are the heads of `layers[i]`."""
+
+    layers: tuple[int, ...]
+    scales: tuple[tuple[float, ...], ...]
+
+    @property
+    def extremes(self) -> tuple[tuple[float, int, int], tuple[float, int, int]]:
+        """The quietest and the loudest head, each as (scale, layer, head)."""
+        heads = [
+            (scale, layer, head)
+            for layer, row in zip(self.layers, self.scales, strict=True)
+            for head, scale in enumerate(row)
+        ]
+        return min(heads), max(heads)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run as it lies on disk. `label` names it everywhere on the page; `twin` counts earlier runs of its method."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    finished: bool
+    predictions: tuple[Prediction, ...] = ()
+    steps: tuple[Step, ...] = ()
+    adapter: Mapping[str, Any] = field(default_factory=dict)
+    head_map: HeadMap | None = None
+    label: str = ""
+    twin: int = 0
+
+    @property
+    def command(self) -> str:
+        return str(self.manifest["command"])
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        settings: Mapping[str, Any] = self.manifest["settings"]
+        return settings
+
+    @property
+    def model(self) -> str:
+        return str(self.settings["model"])
+
+    @property
+    def method(self) -> str:
+        return str(self.settings["method"])
+
+    @property
+    def dialled_method(self) -> str:
+        """The method's name, with its strength where that is not 1."""
+        strength = self.settings.get("strength", 1)
+        name = method_name(self.method)
+        return name if strength == 1 or self.method.startswith("base") else f"{name}, strength {strength}"
+
+    @property
+    def smoothed_losses(self) -> list[float]:
+        """The exponential mean of the loss, without the pull towards zero at its start."""
+        means, mean, weight = [], 0.0, 0.0
+        for step in self.steps:
+            mean = SMOOTHING * mean + (1 - SMOOTHING) * step.loss
+            weight = SMOOTHING * weight + (1 - SMOOTHING)
+            means.append(mean / weight)
+        return means
+
+
+def read_runs(folders: Sequence[Path]) -> list[RunFolder]:
+    """Read and name run folders, baselines first; a folder given twice counts once."""
+    if not folders:
+        raise UsageError("no run folder given; type `seal report RUN_FOLDER ... --out page.html`")
+    runs = [read_run(folder) for folder in {folder.resolve(): folder for folder in folders}.values()]
+    known = list(METHOD_NAMES)
+    runs.sort(key=lambda run: known.index(run.method) if run.method in known else len(known))
+    named = []
+    for model in dict.fromkeys(run.model for run in runs):
+        named += _named([run for run in runs if run.command == "eval" and run.model == model])
+    return named + _named([run for run in runs if run.command == "tune"])
+
+
+def read_run(folder: Path) -> RunFolder:
+    """Read what `seal eval` or `seal tune` wrote; UsageError for any other folder."""
+    next_step = "give folders that `seal eval` or `seal tune` wrote, as in `seal report runs/eval-base --out page.html`"
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}; {next_step}")
+    if not (folder / MANIFEST).exists():
+        names = sorted(path.name for path in folder.iterdir())
+        seen = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") or "nothing"
+        raise UsageError(f"{folder} is no run folder: it holds {seen}, but no {MANIFEST}; {next_step}")
+    manifest = load_json(folder / MANIFEST)
+    if not isinstance(manifest, dict) or not isinstance(settings := manifest.get("settings"), dict):
+        raise UsageError(f"{folder / MANIFEST} names no command with settings; {next_step}")
+    command = manifest.get("command")
+    if command not in ("eval", "tune"):
+        raise UsageError(
+            f"{folder} holds a run of `seal {command}`, and a report shows `seal eval` and `seal tune`; {next_step}"
+        )
+    if missing := [key for key in ("model", "method") if not isinstance(settings.get(key), str)]:
+        raise UsageError(f"{folder / MANIFEST} has no {' and no '.join(missing)} among its settings; {next_step}")
+    run = RunFolder(folder, manifest, finished=(folder / RESULTS).exists())
+    if command == "tune":
+        adapter = _read_adapter(folder / ADAPTER)
+        head_map = _head_map(adapter, folder / ADAPTER)
+        return dataclasses.replace(run, steps=_read_steps(folder / STEPS), adapter=adapter, head_map=head_map)
+    run = dataclasses.replace(run, predictions=_read_predictions(folder / PREDICTIONS))
+    if run.finished and not run.predictions:
+        raise UsageError(f"{folder} holds {RESULTS} but no answers in {PREDICTIONS}; copy the whole run folder")
+    return run
+
+
+def _named(runs: list[RunFolder]) -> list[RunFolder]:
+    """Labels for runs that stand side by side: model and folder are in them only where they tell runs apart."""
+    several_models = len({run.model for run in runs}) > 1
+    labels = [f"{run.model} {run.dialled_method}" if several_models else run.dialled_method for run in runs]
+    for places in ([run.folder.name for run in runs], [str(run.folder) for run in runs]):
+        unclear = {label for label, times in Counter(labels).items() if times > 1}
+        labels = [f"{old} ({place})" if old in unclear else old for old, place in zip(labels, places, strict=True)]
+    twins: Counter[str] = Counter()
+    named = []
+    for label, run in zip(labels, runs, strict=True):
+        named.append(dataclasses.replace(run, label=label, twin=twins[run.method]))
+        twins[run.method] += 1
+    return named
+
+
+def _read_predictions(path: Path) -> tuple[Prediction, ...]:
+    predictions = []
+    for number, record in enumerate(read_records(path), start=1):
+        try:
+            prediction = Prediction.from_record(record)
+            score, tokens, meta = float(prediction.score), int(prediction.tokens), dict(prediction.meta)
+        except (TypeError, ValueError, KeyError) as error:
+            raise UsageError(f"{path} line {number} is not a prediction ({error!r}); run `seal eval` again") from error
+        predictions.append(dataclasses.replace(prediction, score=score, tokens=tokens, meta=meta))
+    return tuple(predictions)
+
+
+def _read_steps(path: Path) -> tuple[Step, ...]:
+    names = [field.name for field in dataclasses.fields(Step)]
+    steps = []
+    for number, record in enumerate(read_records(path), start=1):
+        try:
+            steps.append(Step(**{name: record[name] for name in names}))
+        except (TypeError, KeyError) as error:
+            raise UsageError(f"{path} line {number} is not a tuning step ({error!r}); run `seal tune` again") from error
+    return tuple(steps)
+
+
+def _read_adapter(path: Path) -> dict[str, Any]:
+    """An adapter's seal.json; nothing before there is one."""
+    adapter = load_json(path) if path.exists() else {}
+    if not isinstance(adapter, dict):
+        raise UsageError(f"{path} is not the description of an adapter; run `seal tune` again")
+    return adapter
+
+
+def _head_map(adapter: Mapping[str, Any], path: Path) -> HeadMap | None:
+    """The map that an adapter describes; None for methods that scale no heads."""
+    if "heads" not in adapter:
+        return None
+    try:
+        scales = tuple(tuple(float(scale) for scale in row) for row in adapter["heads"])
+        layers = tuple(int(layer) for layer in adapter["layers"])
+    except (TypeError, ValueError, KeyError) as error:
+        raise UsageError(f"{path} holds no layers with their head scales ({error!r}); run `seal tune` again") from error
+    if len(layers) != len(scales) or not all(scales) or not layers:
+        raise UsageError(f"{path} names {len(layers)} layers but scales of {len(scales)}; run `seal tune` again")
+    return HeadMap(layers, scales)

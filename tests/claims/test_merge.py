@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Claims about merging: merged = adapted, all else byte-identical, and what can't be merged is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from seal_attention import adapters, models
+from seal_attention.adapters import WEIGHTS_FILE
+from seal_attention.errors import UsageError
+from seal_attention.export.merge import merge, verify
+from tests import tiny
+from tests.claims.test_adapters import logits, randomised
+
+
+def prepared(tmp_path: Path, family: str, method: str, dtype: torch.dtype = torch.float32) -> tuple[Path, Path]:
+    """A model folder and an adapter folder for it."""
+    folder = tiny.save(family, tmp_path / "base", dtype)
+    model = models.load(str(folder), dtype="float32", device="cpu")
+    adapters.save(randomised(method, model), tmp_path / "adapter", model, {})
+    return folder, tmp_path / "adapter"
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "falcon-grouped", "mixtral"])
+@pytest.mark.parametrize("method", ["seal-h", "seal-c"])
+def test_merged_equals_adapted(tmp_path: Path, family: str, method: str) -> None:
+    folder, adapter = prepared(tmp_path, family, method)
+    base = models.load(str(folder), dtype="float32", device="cpu")
+    unadapted = logits(base)
+    merge(str(folder), adapter, tmp_path / "merged")
+    merged = models.load(str(tmp_path / "merged"), dtype="float32", device="cpu")
+    applied = adapters.load(adapter, base)
+    with applied.attached(base):
+        torch.testing.assert_close(logits(merged), logits(base), rtol=1e-4, atol=1e-4)
+    assert (logits(merged) - unadapted).abs().max() > 1e-2
+    measured = verify(base, applied, merged, [tiny.sample()])
+    assert measured["largest_logit_gap"] < 1e-3
+    assert measured["greedy_agreement"] == 1.0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_only_the_output_projections_change_and_they_by_one_rounding(tmp_path: Path, dtype: torch.dtype) -> None:
+    folder, adapter = prepared(tmp_path, "llama", "seal-c", dtype)
+    changed = merge(str(folder), adapter, tmp_path / "merged")
+    before, after = load_file(folder / "model.safetensors"), load_file(tmp_path / "merged" / "model.safetensors")
+    vectors = load_file(adapter / WEIGHTS_FILE)
+    assert set(changed) == {name for name in before if "o_proj" in name}
+    for name, tensor in before.items():
+        if name in changed:
+            scale = vectors[f"base_model.model.{name.removesuffix('.weight')}.ia3_l"]
+            assert torch.equal(after[name], (tensor.float() * scale).to(dtype))
+        else:
+            assert torch.equal(after[name].view(torch.uint8), tensor.view(torch.uint8))
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"):
+        assert (tmp_path / "merged" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_a_sharded_model_keeps_its_shards_and_index(tmp_path: Path) -> None:
+    folder, adapter = prepared(tmp_path, "llama", "seal-h")
+    model = models.load(str(folder), dtype="float32", device="cpu").model
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="20KB")
+    merge(str(folder), adapter, tmp_path / "merged")
+    shards = sorted(path.name for path in folder.glob("*.safetensors"))
+    assert len(shards) > 1
+    assert sorted(path.name for path in (tmp_path / "merged").glob("*.safetensors")) == shards
+    merged = models.load(str(tmp_path / "merged"), dtype="float32", device="cpu")
+    base = models.load(str(folder), dtype="float32", device="cpu")
+    with adapters.load(adapter, base).attached(base):
+        torch.testing.assert_close(logits(merged), logits(base), rtol=1e-4, atol=1e-4)
+
+
+def test_a_second_merge_of_the_same_adapter_is_refused_naming_both(tmp_path: Path) -> None:
+    folder, adapter = prepared(tmp_path, "llama", "seal-h")
+    merge(str(folder), adapter, tmp_path / "merged")
+    with pytest.raises(UsageError, match=rf"{adapter} is merged into '{tmp_path / 'merged'}' already"):
+        merge(str(tmp_path / "merged"), adapter, tmp_path / "twice")
+    (tmp_path / "merged" / "seal_merged.json").unlink()  # even without its record, the weights tell
+    with pytest.raises(UsageError, match="was made for"):
+        merge(str(tmp_path / "merged"), adapter, tmp_path / "twice")
+    assert not (tmp_path / "twice").exists()
+
+
+def test_what_cannot_be_merged_is_refused_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    folder, adapter = prepared(tmp_path, "llama", "seal-h")
+    other = tiny.save("llama", tmp_path / "other", seed=1)
+    with pytest.raises(UsageError, match=rf"made for '{folder}', not for '{other}'"):
+        merge(str(other), adapter, tmp_path / "merged")
+    tensors = load_file(adapter / WEIGHTS_FILE)
+    next(iter(tensors.values()))[:] = float("inf")
+    save_file(tensors, adapter / WEIGHTS_FILE)
+    with pytest.raises(UsageError, match="not a finite number"):
+        merge(str(folder), adapter, tmp_path / "merged")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "bitsandbytes"}}))
+    with pytest.raises(UsageError, match="quantised .bitsandbytes."):
+        merge(str(folder), adapter, tmp_path / "merged")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "base", "other"]

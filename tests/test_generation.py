@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers over a shared prefix, drafted or not, are those of plain greedy decoding, one full prompt at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+
+import pytest
+import tiny
+import torch
+from torch.utils import deterministic
+
+from seal_attention import generation, shared_prefix
+from seal_attention.generation import Answer, answer_questions, stop_ids
+from seal_attention.models import LoadedModel
+from seal_attention.prompts import EncodedQuestion, Example
+from seal_attention.shared_prefix import PrefixCache, rows_that_fit
+
+END = tiny.COMMON["eos_token_id"]
+LIMIT = 6
+
+
+@functools.cache
+def greedy(family: str, stops: tuple[int, ...] = (END,), limit: int = LIMIT) -> tuple[tuple[int, ...], ...]:
+    """What transformers' own generate writes after each full prompt of the example, one at a time."""
+    example, model = tiny.example(), tiny.shared(family).model
+    answers = []
+    for question in example.questions:
+        ids = torch.tensor([[*example.prefix_ids, *question.suffix_ids]])
+        written = model.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=limit, eos_token_id=list(stops)
+        )
+        answers.append(tuple(written[0, ids.shape[1] :].tolist()))
+    return tuple(answers)
+
+
+def with_references(example: Example, references: Sequence[Sequence[int]]) -> Example:
+    """The example with other answers to draft from."""
+    questions = (dataclasses.replace(q, answer_ids=tuple(r)) for q, r in zip(example.questions, references, strict=True))
+    return dataclasses.replace(example, questions=tuple(questions))
+
+
+def wrong(token: int) -> int:
+    """Any other token, not a special one."""
+    return token + 1 if token < tiny.VOCABULARY - 1 else 10
+
+
+def written(model: LoadedModel, example: Example, stops: Sequence[int] = (END,), draft: bool = True) -> tuple[tuple[int, ...], ...]:
+    """The ids of each answer."""
+    return tuple(answer.ids for answer in answer_questions(model, example, stops, draft=draft))
+
+
+@pytest.fixture
+def _dirty_memory() -> Iterator[None]:
+    """Memory that nobody wrote holds NaN, so that reading it shows."""
+    assert deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("_dirty_memory")
+@pytest.mark.parametrize("draft", [True, False], ids=["drafted", "plain"])
+def test_answers_equal_generate_token_for_token_whatever_the_references(family: str, draft: bool, example: Example) -> None:
+    answers, model = greedy(family), tiny.shared(family)
+    longer = greedy(family, limit=LIMIT + 2)
+    references = {
+        "right": answers,
+        "right and longer than the limit": longer,
+        "right but too short": [ids[:2] for ids in answers],
+        "partly right": [(*ids[:2], wrong(ids[2]), *ids[3:]) for ids in answers],
+        "wrong from the start": [(wrong(ids[0]), *ids[1:]) for ids in answers],
+        "of different rightness": [answers[0], (*answers[1][:3], wrong(answers[1][3])), (wrong(answers[2][0]),)],
+    }
+    for kind, reference in references.items() if draft else [("any", answers)]:
+        assert written(model, with_references(example, reference), draft=draft) == answers, kind
+
+
+@pytest.mark.parametrize("draft", [True, False], ids=["drafted", "plain"])
+def test_answers_equal_generate_where_stop_tokens_end_some_early(family: str, draft: bool, example: Example) -> None:
+    answers = greedy(family)
+    stops = (END, answers[0][1], answers[2][3])
+    stopped = greedy(family, stops)
+    assert any(len(ids) < LIMIT for ids in stopped)
+    for references in (stopped, answers, [(wrong(ids[0]),) for ids in answers]):
+        assert written(tiny.shared(family), with_references(example, references), stops, draft) == stopped
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+@pytest.mark.parametrize("name", ["llama", "mistral"])
+def test_the_number_of_rows_at_a_time_changes_no_token(
+    name: str, rows: int, example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "rows_that_fit", lambda *_: rows)
+    assert written(tiny.shared(name), example) == greedy(name)
+
+
+@pytest.mark.parametrize("draft", [True, False], ids=["drafted", "plain"])
+@pytest.mark.parametrize("name", ["llama", "mistral", "bloom"])
+def test_an_empty_prefix_changes_no_token(name: str, draft: bool, example: Example) -> None:
+    questions = tuple(EncodedQuestion((*example.prefix_ids, *q.suffix_ids), q.answer_ids) for q in example.questions)
+    assert written(tiny.shared(name), Example(example.sample, (), questions), draft=draft) == greedy(name)
+
+
+def test_an_answer_says_whether_the_model_ended_it(example: Example) -> None:
+    answers = greedy("llama")
+    model = tiny.shared("llama")
+    assert answer_questions(model, example, {END})[0] == Answer(answers[0], stopped=False)
+    assert answer_questions(model, example, {answers[0][2]})[0] == Answer(answers[0][:3], stopped=True)
+
+
+def test_a_stop_token_as_the_last_allowed_one_counts_as_stopped(example: Example) -> None:
+    answers = greedy("llama")
+    assert answers[0].index(answers[0][-1]) == LIMIT - 1
+    assert answer_questions(tiny.shared("llama"), example, {answers[0][-1]})[0] == Answer(answers[0], stopped=True)
+
+
+def test_answering_leaves_the_prefix_as_it_is(example: Example) -> None:
+    model = tiny.shared("mistral")
+    prefix = PrefixCache.prefill(model, example.prefix_ids)
+    before = [tensor.clone() for tensor in prefix.tensors()]
+    ids = torch.tensor([question.suffix_ids[:5] for question in example.questions])
+    model.model(input_ids=ids, past_key_values=prefix.rows(3), use_cache=True)
+    assert prefix.length == len(example.prefix_ids)
+    assert all(torch.equal(now, then) for now, then in zip(prefix.tensors(), before, strict=True))
+
+
+def test_stop_ids_join_the_end_of_turn_and_every_configured_end(model: LoadedModel) -> None:
+    assert stop_ids(model, 5) == {END, 5}
+    model.model.generation_config.eos_token_id = [1, 3]
+    assert stop_ids(model, None) == {1, 3}
+    model.model.generation_config.eos_token_id = None
+    assert stop_ids(model, 5) == {5}
+
+
+def test_more_rows_fit_into_more_memory_and_one_always_does(example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny.shared("llama")
+    prefix = PrefixCache.prefill(model, example.prefix_ids)
+    fitting = []
+    for free in (0, 10**7, 10**8):
+        monkeypatch.setattr(shared_prefix, "free_memory", lambda _, free=free: free)
+        fitting.append(rows_that_fit(model, prefix, LIMIT))
+    assert fitting[0] == 1
+    assert 1 < fitting[1] < fitting[2]

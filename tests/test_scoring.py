@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Claims about scores: LongEval's rule with its quirks, Wilson's interval, and paired comparisons."""
+
+from __future__ import annotations
+
+import pytest
+
+from seal_attention.scoring import compare_pairs, longeval_number, wilson_interval
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "score"),
+    [
+        ("The <REGISTER_CONTENT> in line torpid-kid is <2416>.", 2416, 1),
+        ("The <REGISTER\\_CONTENT> in line torpid-kid is 2416.", 2416, 1),
+        ("It is 2416, I think, on line 7", 2416, 0),  # only the last number counts
+        ("24161", 2416, 0),  # a number inside a longer one is wrong
+        ("41,869", 41869, 0),  # a thousands separator splits the number
+        ("41,869", 869, 1),
+        ("007", 7, 1),
+        ("no number", 7, 0),
+        ("", 7, 0),
+    ],
+)
+def test_longeval_takes_the_last_run_of_digits(text: str, expected: int, score: int) -> None:
+    assert longeval_number(text, expected) == score
+
+
+def test_wilson_interval_matches_published_values() -> None:
+    low, high = wilson_interval(81, 263)  # Newcombe 1998, table I: .2553 to .3662
+    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+    assert wilson_interval(10, 10)[1] == pytest.approx(1.0)
+
+
+def test_paired_comparison_counts_discordant_questions_and_tests_them_exactly() -> None:
+    compared = compare_pairs([0, 0, 0, 0, 0, 0, 1, 1], [1, 1, 1, 1, 1, 1, 1, 0])
+    assert (compared.only_first, compared.only_second, compared.n) == (1, 6, 8)
+    assert compared.difference == pytest.approx(5 / 8)
+    assert compared.p_value == pytest.approx(2 * (1 + 7) / 2**7)
+
+
+def test_equal_runs_differ_by_nothing() -> None:
+    compared = compare_pairs([1, 0, 1], [1, 0, 1])
+    assert (compared.difference, compared.p_value) == (0, 1)
+
+
+def test_unequal_lists_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 and 2"):
+        compare_pairs([1, 0, 1], [1, 0])
