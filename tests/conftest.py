@@ -5,23 +5,18 @@ from __future__ import annotations
 
 import os
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported
+# Before torch and transformers are imported, and for the processes that tests start too. One thread: it is the fastest
+# for tiny matrices, and the number of threads changes the order of sums and with it the last digits.
+os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
 from pathlib import Path
 
 import pytest
-import tiny
-import torch
 from transformers import PreTrainedTokenizerFast
 
+import tiny
 from seal_attention.models import LoadedModel
 from seal_attention.prompts import Example
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    """Tiny matrices are multiplied fastest by one thread."""
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(params=tiny.FAMILIES)

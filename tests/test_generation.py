@@ -8,10 +8,10 @@ import functools
 from collections.abc import Iterator, Sequence
 
 import pytest
-import tiny
 import torch
 from torch.utils import deterministic
 
+import tiny
 from seal_attention import generation, shared_prefix
 from seal_attention.generation import Answer, answer_questions, stop_ids
 from seal_attention.models import LoadedModel
@@ -20,10 +20,11 @@ from seal_attention.shared_prefix import PrefixCache, rows_that_fit
 
 END = tiny.COMMON["eos_token_id"]
 LIMIT = 6
+Answers = tuple[tuple[int, ...], ...]
 
 
 @functools.cache
-def greedy(family: str, stops: tuple[int, ...] = (END,), limit: int = LIMIT) -> tuple[tuple[int, ...], ...]:
+def greedy(family: str, stops: tuple[int, ...] = (END,), limit: int = LIMIT) -> Answers:
     """What transformers' own generate writes after each full prompt of the example, one at a time."""
     example, model = tiny.example(), tiny.shared(family).model
     answers = []
@@ -38,8 +39,9 @@ def greedy(family: str, stops: tuple[int, ...] = (END,), limit: int = LIMIT) -> 
 
 def with_references(example: Example, references: Sequence[Sequence[int]]) -> Example:
     """The example with other answers to draft from."""
-    questions = (dataclasses.replace(q, answer_ids=tuple(r)) for q, r in zip(example.questions, references, strict=True))
-    return dataclasses.replace(example, questions=tuple(questions))
+    pairs = zip(example.questions, references, strict=True)
+    questions = tuple(dataclasses.replace(question, answer_ids=tuple(ids)) for question, ids in pairs)
+    return dataclasses.replace(example, questions=questions)
 
 
 def wrong(token: int) -> int:
@@ -47,7 +49,7 @@ def wrong(token: int) -> int:
     return token + 1 if token < tiny.VOCABULARY - 1 else 10
 
 
-def written(model: LoadedModel, example: Example, stops: Sequence[int] = (END,), draft: bool = True) -> tuple[tuple[int, ...], ...]:
+def written(model: LoadedModel, example: Example, stops: Sequence[int] = (END,), draft: bool = True) -> Answers:
     """The ids of each answer."""
     return tuple(answer.ids for answer in answer_questions(model, example, stops, draft=draft))
 
@@ -63,7 +65,7 @@ def _dirty_memory() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_dirty_memory")
 @pytest.mark.parametrize("draft", [True, False], ids=["drafted", "plain"])
-def test_answers_equal_generate_token_for_token_whatever_the_references(family: str, draft: bool, example: Example) -> None:
+def test_answers_equal_generate_whatever_the_references(family: str, draft: bool, example: Example) -> None:
     answers, model = greedy(family), tiny.shared(family)
     longer = greedy(family, limit=LIMIT + 2)
     references = {

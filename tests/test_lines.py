@@ -22,10 +22,14 @@ def test_prompt_is_longevals_word_for_word() -> None:
     asked = sample.questions[0].meta["key"]
     assert sample.context + sample.questions[0].text == (
         "Below is a record of lines I want you to remember. Each line begins with 'line <line index>' and contains a "
-        "'<REGISTER_CONTENT>' at the end of the line as a numerical value. For each line index, memorize its corresponding "
-        "<REGISTER_CONTENT>. At the end of the record, I will ask you to retrieve the corresponding <REGISTER_CONTENT> of a "
-        f"certain line index. Now the record start:\n\nline {first}: REGISTER_CONTENT is <{first_value}>\nline {second}: "
-        f"REGISTER_CONTENT is <{second_value}>\n\nNow the record is over. Tell me what is the <REGISTER_CONTENT> in line "
+        "'<REGISTER_CONTENT>' at the end of the line as a numerical value. For each line index, memorize its "
+        "corresponding "
+        "<REGISTER_CONTENT>. At the end of the record, I will ask you to retrieve the corresponding "
+        "<REGISTER_CONTENT> of a "
+        f"certain line index. Now the record start:\n\nline {first}: REGISTER_CONTENT is <{first_value}>\nline "
+        f"{second}: "
+        f"REGISTER_CONTENT is <{second_value}>\n\nNow the record is over. Tell me what is the <REGISTER_CONTENT> in "
+        "line "
         f"{asked}? I need the number."
     )
 

@@ -6,11 +6,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tests import tiny
 
 from seal_attention.errors import UsageError
 from seal_attention.prompts import Encoder, common_prefix, require_fit
 from seal_attention.samples import Question
-from tests import tiny
 
 
 def test_prefix_and_suffix_together_are_the_prompt_encoded_in_one_piece() -> None:
@@ -18,7 +18,9 @@ def test_prefix_and_suffix_together_are_the_prompt_encoded_in_one_piece() -> Non
     example = encoder.encode(sample)
     for question, encoded in zip(sample.questions, example.questions, strict=True):
         text = encoder.prompt_text(sample, question)
-        assert [*example.prefix_ids, *encoded.suffix_ids] == tiny.tokenizer()(text, add_special_tokens=False)["input_ids"]
+        assert [*example.prefix_ids, *encoded.suffix_ids] == tiny.tokenizer()(text, add_special_tokens=False)[
+            "input_ids"
+        ]
 
 
 def test_every_prompt_starts_with_exactly_one_bos() -> None:
@@ -64,5 +66,7 @@ def test_an_empty_answer_is_refused() -> None:
 def test_a_prompt_beyond_the_window_is_refused_with_the_numbers() -> None:
     example = tiny.example(max_new_tokens=6)
     require_fit(example, example.longest_prompt + 6)
-    with pytest.raises(UsageError, match=rf"needs {example.longest_prompt + 6} tokens .* window is {example.longest_prompt + 5}"):
+    with pytest.raises(
+        UsageError, match=rf"needs {example.longest_prompt + 6} tokens .* window is {example.longest_prompt + 5}"
+    ):
         require_fit(example, example.longest_prompt + 5)

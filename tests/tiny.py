@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A family's name -> a tiny model of random weights and a tokenizer trained on the spot: real code paths, no downloads.
 
-Every weight is drawn, biases and norms too, so that no term hides behind a zero or a one, and drawn large enough that an
-attention off by one position writes other tokens.
+Every weight is drawn, biases and norms too, so that no term hides behind a zero or a one, and drawn large enough that
+an attention off by one position writes other tokens.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.overrides import TorchFunctionMode
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from seal_attention.models import LoadedModel, find_output_projections, pick_attention, quiet_transformers
+from seal_attention.embedded import quiet_transformers
+from seal_attention.models import LoadedModel, find_output_projections, pick_attention
 from seal_attention.prompts import Encoder, Example
 from seal_attention.samples import Question, Sample
 
@@ -41,8 +42,9 @@ GROUPED = {**SIZES, "intermediate_size": 48, "num_key_value_heads": 2}
 EXPERTS = {**GROUPED, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16}
 WIDE = {**GROUPED, "head_dim": 16}  # four heads of 16 out of a hidden size of 32
 LATENT = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8}
+LATENT |= {"head_dim": 8, "num_key_value_heads": 4}
 SLIDE = {"sliding_window": WINDOW, "layer_types": ["sliding_attention", "full_attention"]}
-SHARED = {"num_hidden_layers": 4, "num_kv_shared_layers": 2, "layer_types": 2 * SLIDE["layer_types"], "global_head_dim": 16}
+SHARED = {"num_hidden_layers": 4, "num_kv_shared_layers": 2, "layer_types": ["sliding_attention", "full_attention"] * 2}
 VISION = {"model_type": "siglip_vision_model", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
 GEMMA3 = {**WIDE, **SLIDE, "model_type": "gemma3_text"}
 
@@ -60,7 +62,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "text_config": GEMMA3,
         "vision_config": {**VISION, "num_attention_heads": 2, "image_size": 28, "patch_size": 14},
     },
-    "gemma4_text": {**WIDE, **SLIDE, **SHARED, "model_type": "gemma4_text", "hidden_size_per_layer_input": 8},
+    "gemma4_text": {**WIDE, **SLIDE, **SHARED, "model_type": "gemma4_text", "global_head_dim": 16},
     "phi": {**GROUPED, "model_type": "phi"},
     "phi3": {**GROUPED, "model_type": "phi3"},
     "gpt2": {**SIZES, "model_type": "gpt2"},
@@ -78,27 +80,25 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "mixtral": {**EXPERTS, "model_type": "mixtral", "num_local_experts": 4},
     "qwen2_moe": {**EXPERTS, "model_type": "qwen2_moe", "num_experts": 4},
     "qwen3_moe": {**EXPERTS, "model_type": "qwen3_moe", "num_experts": 4, "head_dim": 16},
-    "deepseek_v3": {
-        **{**EXPERTS, **LATENT, "num_key_value_heads": 4, "head_dim": 8, "n_routed_experts": 4},
-        **{"model_type": "deepseek_v3", "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1},
-    },
+    "deepseek_v3": {**EXPERTS, **LATENT, "model_type": "deepseek_v3", "n_routed_experts": 4},
     "stablelm": {**GROUPED, "model_type": "stablelm", "partial_rotary_factor": 0.5},
     "starcoder2": {**GROUPED, "model_type": "starcoder2", "sliding_window": WINDOW},
     "gptj": {**SIZES, "model_type": "gptj", "rotary_dim": 4},
     "bloom": {**COMMON, "model_type": "bloom", "hidden_size": 32, "n_layer": 2, "n_head": 4},
 }
 FAMILIES["gpt_neo"] |= {"attention_types": [[["global", "local"], 1]], "window_size": WINDOW, "intermediate_size": 48}
-FAMILIES["gemma4_text"] |= {"vocab_size_per_layer_input": VOCABULARY}
+FAMILIES["deepseek_v3"] |= {"n_group": 1, "topk_group": 1, "first_k_dense_replace": 1}
+FAMILIES["gemma4_text"] |= {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": VOCABULARY}
 
-# Families whose layers keep more than keys and values, which questions can't share.
-RECURRENT: dict[str, dict[str, Any]] = {
+# Families whose layers keep more than keys and values, or nothing at all: questions can't share a prefix.
+UNSHAREABLE: dict[str, dict[str, Any]] = {
     "lfm2": {**GROUPED, "model_type": "lfm2", "layer_types": ["conv", "full_attention"]},
-    "qwen3_next": {
-        **{**EXPERTS, "model_type": "qwen3_next", "layer_types": ["linear_attention", "full_attention"], "num_experts": 4},
-        **{"linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8},
-    },
+    "qwen3_next": {**EXPERTS, "model_type": "qwen3_next", "num_experts": 4},
     "falcon_h1": {**GROUPED, "model_type": "falcon_h1", "mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_head": 16},
 }
+UNSHAREABLE["openai-gpt"] = {**SIZES, "model_type": "openai-gpt"}
+UNSHAREABLE["qwen3_next"] |= {"layer_types": ["linear_attention", "full_attention"], "linear_num_value_heads": 4}
+UNSHAREABLE["qwen3_next"] |= {"linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
 NO_ATTENTION = {**SIZES, "model_type": "mamba", "state_size": 4}
 
 
@@ -136,10 +136,10 @@ def from_config(settings: dict[str, Any], dtype: torch.dtype, seed: int = 0) -> 
     return model.requires_grad_(False).eval()
 
 
-def load(family: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> LoadedModel:
-    """A tiny model of one's own, as `models.load` would give it."""
+def load(family: str, dtype: torch.dtype = torch.float32, seed: int = 0, **changes: Any) -> LoadedModel:
+    """A tiny model of one's own, as `models.load` would give it; `changes` go into its configuration."""
     name = f"tiny {family}"
-    model = from_config((FAMILIES | RECURRENT)[family], dtype, seed)
+    model = from_config({**(FAMILIES | UNSHAREABLE)[family], **changes}, dtype, seed)
     return LoadedModel(name, model, tokenizer(), find_output_projections(model, name))
 
 
@@ -149,10 +149,10 @@ def shared(family: str, dtype: torch.dtype = torch.float64) -> LoadedModel:
     return load(family, dtype)
 
 
-def save(family: str, folder: Path, dtype: torch.dtype = torch.float32) -> Path:
+def save(family: str, folder: Path, dtype: torch.dtype = torch.float32, seed: int = 0, **changes: Any) -> Path:
     """A model folder with its tokenizer, for `models.load` and the command line."""
     with quiet_transformers():
-        from_config(FAMILIES[family], dtype).save_pretrained(folder)
+        from_config({**FAMILIES[family], **changes}, dtype, seed).save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return folder
 

@@ -9,7 +9,7 @@ from .errors import SealError
 
 
 def main() -> None:
-    """Run the command line; exit 2 for a request that can't be carried out as typed, 1 for a failure, 130 for Ctrl-C."""
+    """Run the command line; exit 2: the request can't be carried out as typed, 1: a failure, 130: Ctrl-C."""
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     from .cli import app, complain

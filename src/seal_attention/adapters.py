@@ -77,14 +77,14 @@ class Scales:
 
     def channel_scales(self, name: str) -> torch.Tensor:
         """The effective scale of every input channel of one projection, (heads * head_size,), float32."""
-        values = self.values[name]
+        values: torch.Tensor = self.values[name]
         if self.method == "seal-h":
             values = values.repeat_interleave(self.head_sizes[name])
         return values if self.strength == 1.0 else 1 + self.strength * (values - 1)
 
     @contextlib.contextmanager
     def attached(self, model: LoadedModel) -> Iterator[None]:
-        """Multiply each projection's input by its scales (in float32, cast back, as PEFT does) until the context ends."""
+        """Multiply each projection's input by its scales (in float32, cast back, like PEFT) until the context ends."""
         handles = [p.module.register_forward_pre_hook(self._scale_input(p.name)) for p in model.projections]
         try:
             yield
@@ -149,7 +149,8 @@ class LowRank:
     def __init__(self, method: str, model: LoadedModel, strength: float = 1.0) -> None:
         if method == "seal-d" and strength != 1.0:
             raise UsageError(
-                f"--strength {strength} can't be used with seal-d: DoRA's direction and magnitude don't scale together; use 1"
+                f"--strength {strength} can't be used with seal-d: DoRA's direction and magnitude don't scale "
+                "together; use 1"
             )
         self.method = method
         self.strength = strength
@@ -203,7 +204,7 @@ class LowRank:
 
 def _home(projection: OutputProjection) -> torch.device:
     """Where a projection's scales live: on its own device, or on the CPU for a model that has no weights yet."""
-    device = projection.module.weight.device
+    device = projection.weight.device
     return torch.device("cpu") if device.type == "meta" else device
 
 
@@ -242,7 +243,8 @@ def describe(folder: Path) -> dict[str, Any]:
         return load_json(folder / SEAL_FILE)
     if config.get("peft_type") != "IA3":
         raise UsageError(
-            f"{folder} is a {config.get('peft_type')} adapter without {SEAL_FILE}; SEAL reads (IA)^3 scales and its own adapters"
+            f"{folder} is a {config.get('peft_type')} adapter without {SEAL_FILE}; SEAL reads (IA)^3 scales and its "
+            "own adapters"
         )
     return {"method": "seal-c", "base": {"name": config.get("base_model_name_or_path"), "fingerprint": None}}
 
@@ -274,7 +276,8 @@ def load(
     expected = {name: tensor.shape for name, tensor in adapter.peft_files(model.name)[1].items()}
     if {name: tensor.shape for name, tensor in tensors.items()} != expected:
         raise UsageError(
-            f"the adapter {folder} does not fit {model.name!r}: it holds {len(tensors)} tensors where {len(expected)} of other "
+            f"the adapter {folder} does not fit {model.name!r}: it holds {len(tensors)} tensors where "
+            f"{len(expected)} of other "
             "names or shapes are needed; use the model it was tuned on"
         )
     if isinstance(adapter, Scales):

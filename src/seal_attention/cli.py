@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,42 +11,35 @@ import typer
 
 from . import console
 from .errors import UsageError
+from .options import (
+    Attention,
+    Device,
+    Dtype,
+    Json,
+    Lengths,
+    Model,
+    Out,
+    Prefixed,
+    Questions,
+    Revision,
+    Seed,
+    Sizes,
+    Strength,
+    Task,
+    Trust,
+    default_folder,
+    sizes_of,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Make a language model find what stands in its long prompt: learn one scale a head or channel, fold it into the weights.",
+    help="Make a language model find what stands in its long prompt: learn one scale a head or channel of its "
+    "attention, then fold the scales into the weights.",
     epilog="Start with `seal demo`. An error prints a traceback only with --debug.",
 )
-
-Model = Annotated[str, typer.Argument(help="Hub id, model folder, .gguf file, or the embedded smollm2-135m.")]
-Dtype = Annotated[str, typer.Option(help="auto (bfloat16 where the processor has it), float32, bfloat16, float16.")]
-Device = Annotated[str, typer.Option(help="auto (the first GPU if there is one), cpu, cuda, cuda:1, ...")]
-Attention = Annotated[str, typer.Option(help="auto, sdpa, eager, flash_attention_2, ... as transformers names them.")]
-Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")]
-Trust = Annotated[
-    bool,
-    typer.Option("--trust-remote-code", help="Run Python code that comes with the model. Only for models you trust."),
-]
-Task = Annotated[str, typer.Option(help="The task's name: lines.")]
-Sizes = Annotated[str | None, typer.Option("--lines", help="Size in lines; several with commas: 20,40,80.")]
-Lengths = Annotated[
-    str | None, typer.Option("--length", help="Size in tokens instead, prompt and answer together: 4k, or 1k,2k,4k.")
-]
-Questions = Annotated[int, typer.Option(help="Questions asked of each context; more cost little and teach more.")]
-Seed = Annotated[int, typer.Option(help="Seed of the generated text.")]
-Strength = Annotated[
-    float, typer.Option(help="Dial: effective scale = 1 + strength x (scale - 1); 0 is the base, 1 the tuned model.")
-]
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object for machines, and nothing else, on standard output.")
-]
-Out = Annotated[
-    Path | None,
-    typer.Option(help="Run folder; by default one under runs/ named after the settings. Rerun to resume."),
-]
 
 
 def complain(sentence: str) -> None:
@@ -72,7 +64,13 @@ def demo(
 
     settings = replace(QUICK if quick else DemoSettings(), dtype=dtype, device=device)
     show = (lambda rows: None) if as_json else console.show_latest
-    summary = run_demo(out, settings, console.Bars(as_json), show)
+    tell = (lambda text: None) if as_json else console.say
+    tell(
+        f"line retrieval by {settings.model}: six stages, {len(settings.sizes)} sizes, {settings.cell_questions} "
+        f"questions a cell, two methods tuned on {settings.samples} contexts of {settings.tuned_lines} lines; "
+        "stop at any time, the same command goes on"
+    )
+    summary = run_demo(out, settings, console.Bars(as_json), show, tell)
     if as_json:
         print(json.dumps(summary))
         return
@@ -117,6 +115,7 @@ def tune(
     """Tune an adapter on generated samples; the adapter is a standard PEFT folder inside the run folder."""
     from .prompts import Encoder
     from .runs import Run, plain
+    from .tasks import draw
     from .tuning.loop import DEFAULT_RATES, TuneSettings
     from .tuning.loop import tune as run_tuning
 
@@ -127,15 +126,15 @@ def tune(
         raise UsageError(f"--samples must be at least 1, not {samples}; 50 is the default")
     asked = {"model": model, "revision": revision, "dtype": dtype, "attention": attention, "task": task, "lines": lines,
              "length": length, "questions": questions, "samples": samples, **plain(settings)}  # fmt: skip
-    _sizes(task, lines or "40", None, questions)  # refuse bad sizes before anything is loaded
-    run = Run.open(out or _folder("tune", method, asked), "tune", asked)
+    sizes_of(task, lines, length, questions)  # refuse bad sizes before anything is loaded
+    run = Run.open(out or default_folder("tune", method, asked), "tune", asked)
     results = run.results
     if results is None:
         loaded = _load(model, dtype, device, attention, revision, trust)
-        sizes = _sizes(task, lines or (None if length else "40"), length, questions, Encoder(loaded.tokenizer))
+        sizes = sizes_of(task, lines, length, questions, encoder=Encoder(loaded.tokenizer))
         if len(sizes) != 1:
             raise UsageError(f"tuning takes one size, not {len(sizes)}; give one value to --lines or --length")
-        contexts = _draw(sizes[0], "train", seed, samples * questions)
+        contexts = draw(sizes[0], "train", seed, samples * questions)
         notes = {"task": task, **sizes[0].cell, "questions": questions, "samples": samples}
         run_tuning(run, loaded, contexts, settings, notes=notes, watcher=console.Bars(as_json))
         results = run.results
@@ -155,9 +154,7 @@ def evaluate(
     cases: Annotated[
         Path | None, typer.Option(help="The benchmark's own test-case file (JSON lines) instead of generated text.")
     ] = None,
-    prefixed: Annotated[
-        bool, typer.Option("--prefixed", help="Give the answer's first words, so that only the fact itself is asked.")
-    ] = False,
+    prefixed: Prefixed = False,
     seed: Seed = 0,
     out: Out = None,
     dtype: Dtype = "auto",
@@ -176,24 +173,18 @@ def evaluate(
     method = adapters.describe(adapter)["method"] if adapter else "base"
     method += "-prefixed" if prefixed else ""
     digest = adapters.digest(adapter) if adapter else None
-    asked = {"model": model, "revision": revision, "dtype": dtype, "attention": attention, "adapter": adapter and str(adapter),
-             "adapter_digest": digest, "strength": strength, "method": method, "task": task, "lines": lines, "length": length,
-             "n": n, "questions": questions, "cases": cases and str(cases), "prefixed": prefixed, "seed": seed}  # fmt: skip
+    asked = {"model": model, "revision": revision, "dtype": dtype, "attention": attention,
+             "adapter": adapter and str(adapter), "adapter_digest": digest, "strength": strength, "method": method,
+             "task": task, "lines": lines, "length": length, "n": n, "questions": questions,
+             "cases": cases and str(cases), "prefixed": prefixed, "seed": seed}  # fmt: skip
     given = _cases(task, cases, prefixed) if cases else None
     if given is None:
-        _sizes(task, lines or "40", None, questions, prefixed=prefixed)
-    run = Run.open(out or _folder("eval", method, asked), "eval", asked)
+        sizes_of(task, lines, length, questions, prefixed)
+    run = Run.open(out or default_folder("eval", method, asked), "eval", asked)
     rows = run.results["rows"] if run.results else None
     if rows is None:
         loaded = _load(model, dtype, device, attention, revision, trust)
-        sizes = (
-            []
-            if given
-            else _sizes(
-                task, lines or (None if length else "40"), length, questions, Encoder(loaded.tokenizer), prefixed
-            )
-        )
-        cells = given or [_cell(size, "test", seed, n) for size in sizes]
+        cells = given or _cells(sizes_of(task, lines, length, questions, prefixed, Encoder(loaded.tokenizer)), seed, n)
         applied = adapters.load(adapter, loaded, strength) if adapter else None
         show = (lambda rows: None) if as_json else console.show_latest
         rows = run_evaluation(
@@ -244,6 +235,8 @@ def merge(
     """Fold the scales into the output projections and save a complete model folder that needs no adapter."""
     from . import adapters
     from .export import merge as merging
+    from .tasks import draw
+    from .tasks.lines import Lines
 
     base = model or adapters.describe(adapter)["base"]["name"]
     changed = merging.merge(base, adapter, out, revision=revision, strength=strength)
@@ -251,7 +244,7 @@ def merge(
     if verify:
         loaded = _load(base, dtype, device, "auto", revision, False)
         folded = _load(str(out), dtype, device, "auto", None, False)
-        samples = _draw(_sizes("lines", "20", None, 4)[0], "test", 1, 16)
+        samples = draw(Lines(20, 4), "test", 1, 16)
         facts |= merging.verify(loaded, adapters.load(adapter, loaded, strength), folded, samples)
     _print(facts, as_json)
 
@@ -275,7 +268,7 @@ def show(
     lines: Sizes = None,
     length: Lengths = None,
     questions: Questions = 1,
-    prefixed: Annotated[bool, typer.Option("--prefixed", help="Give the answer's first words.")] = False,
+    prefixed: Prefixed = False,
     index: Annotated[int, typer.Option(help="Which sample.")] = 0,
     seed: Seed = 0,
     split: Annotated[str, typer.Option(help="train or test.")] = "train",
@@ -290,7 +283,7 @@ def show(
     if split not in ("train", "test"):
         raise UsageError(f"unknown --split {split!r}; choose train or test")
     encoder = Encoder(load_tokenizer(model, revision=revision, trust_remote_code=trust))
-    size = _sizes(task, lines or (None if length else "10"), length, questions, encoder, prefixed)[0]
+    size = sizes_of(task, lines, length, questions, prefixed, encoder, default="10")[0]
     example = encoder.encode(size.sample(seed, split, index))
     decode = encoder.tokenizer.decode
     shown = [(decode([*example.prefix_ids, *q.suffix_ids]), decode(q.answer_ids)) for q in example.questions]
@@ -323,13 +316,14 @@ def plan(
     """Say before a long job what it will take: tokens, estimated peak memory and time on this machine."""
     from . import models, planning
     from .prompts import Encoder
+    from .tasks import draw
 
     target = models.pick_device(device)
     bare = models.skeleton(model, models.local_folder(model, revision), trust_remote_code=trust)
-    size = _sizes(task, lines or (None if length else "40"), length, questions, Encoder(bare.tokenizer))[0]
+    size = sizes_of(task, lines, length, questions, encoder=Encoder(bare.tokenizer))[0]
     facts = planning.plan(
         bare,
-        _draw(size, "train", 0, samples * questions),
+        draw(size, "train", 0, samples * questions),
         models.pick_dtype(dtype, target),
         target,
         batch=batch,
@@ -346,34 +340,11 @@ def _load(model: str, dtype: str, device: str, attention: str, revision: str | N
     )
 
 
-def _sizes(
-    task: str, lines: str | None, length: str | None, questions: int, encoder: Any = None, prefixed: bool = False
-) -> list[Any]:
-    """The sizes typed -> tasks; lengths need the tokenizer and are sized once a model is known."""
-    from .tasks import find
-    from .tasks.sizing import parse_counts, sized_by_tokens
-
-    kind = find(task)
-    if lines and length:
-        raise UsageError(f"--lines {lines} and --length {length} both set the size; give one of them")
-    if length:
-        return [
-            sized_by_tokens(kind, tokens, questions, prefixed, encoder.budget)
-            for tokens in parse_counts("--length", length)
-        ]
-    return [kind(count, questions, prefixed) for count in parse_counts("--lines", lines or "")]
-
-
-def _draw(size: Any, split: str, seed: int, questions: int) -> Any:
+def _cells(sizes: list[Any], seed: int, questions: int) -> list[Any]:
+    from .evaluation import Cell
     from .tasks import draw
 
-    return draw(size, split, seed, questions)
-
-
-def _cell(size: Any, split: str, seed: int, questions: int) -> Any:
-    from .evaluation import Cell
-
-    return Cell(_draw(size, split, seed, questions), size.score)
+    return [Cell(draw(size, "test", seed, questions), size.score) for size in sizes]
 
 
 def _cases(task: str, path: Path, prefixed: bool) -> list[Any]:
@@ -383,12 +354,6 @@ def _cases(task: str, path: Path, prefixed: bool) -> list[Any]:
     kind = find(task)
     samples = kind.read_cases(path, prefixed=prefixed)
     return [Cell(samples, kind(1).score)]
-
-
-def _folder(command: str, method: str, settings: dict[str, Any]) -> Path:
-    """runs/COMMAND-METHOD-DIGEST: the same settings name the same folder, so that a rerun resumes."""
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
-    return Path("runs") / f"{command}-{method}-{digest}"
 
 
 def _print(facts: dict[str, Any], as_json: bool) -> None:

@@ -40,7 +40,7 @@ class Bars:
         if self.quiet or cost <= 0:
             return
         if not ERR.is_terminal:
-            ERR.print(f"{title} ...")
+            ERR.print(f"{title}: {cost:,.0f} tokens to read")
             return
         columns = (
             TextColumn("{task.description:<24}"),
@@ -89,7 +89,8 @@ def show_latest(rows: Sequence[Mapping[str, Any]]) -> None:
     """The newest cell in a line, while others are still to come."""
     row = rows[-1]
     say(
-        f"{row['method']}, {size_of(row)}: {row['accuracy']:.2f}  ({row['low']:.2f} - {row['high']:.2f}, n = {row['n']})",
+        f"{row['method']}, {size_of(row)}: {row['accuracy']:.2f}  "
+        f"({row['low']:.2f} - {row['high']:.2f}, n = {row['n']})",
         "bold",
     )
 

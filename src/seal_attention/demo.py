@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from . import adapters, models
+from .embedded import DEFAULT_MODEL
 from .evaluation import Cell, evaluate
 from .export.merge import merge
-from .models import DEFAULT_MODEL, LoadedModel
+from .models import LoadedModel
 from .report import build_report
 from .runs import Run, Watcher, load_json, plain, save_json
 from .tasks import draw
 from .tasks.lines import Lines
-from .tuning.loop import TuneSettings, tune
+from .tuning.loop import DEFAULT_RATES, TuneSettings, tune
 
 SUMMARY = "summary.json"
 METHODS = ("seal-h", "seal-c")
+# What part of the whole each stage takes, measured on two cores (docs/results.md): for the time left in all.
+SHARES = {"base": 0.28, "base-prefixed": 0.12, "tune-seal-h": 0.2, "tune-seal-c": 0.2, "seal-h": 0.1, "seal-c": 0.1}
 
 
 @dataclass(frozen=True)
@@ -42,82 +45,104 @@ class DemoSettings:
 
 
 QUICK = DemoSettings(sizes=(10, 20), cell_questions=24, tuned_lines=20, samples=16)
-RATES = {"seal-h": 1e-1, "seal-c": 2e-2}
+
+
+@dataclass
+class Demo:
+    """One demo in a folder; `on_rows` gets the rows as each cell ends, `on_stage` a line as each stage does."""
+
+    folder: Path
+    settings: DemoSettings
+    watcher: Watcher
+    on_rows: Callable[[list[dict[str, Any]]], None]
+    on_stage: Callable[[str], None]
+    loaded: LoadedModel | None = None
+    started: float = field(default_factory=time.perf_counter)
+    worked: float = 0.0  # the share of the stages that this sitting has run
+
+    def run(self) -> dict[str, Any]:
+        """Run every stage that has not run yet; returns (and writes) the summary described in docs/formats.md."""
+        rows = [*self.evaluated("base", None), *self.evaluated("base-prefixed", None)]
+        tuned = {method: self.tuned(method) for method in METHODS}
+        for method in METHODS:
+            rows += self.evaluated(method, tuned[method])
+        merged = self.folder / "merged"
+        if not merged.exists():
+            merge(self.settings.model, tuned["seal-c"], merged)
+        report = build_report([self.folder / stage for stage in SHARES], self.folder / "report.html")
+        held = self.folder / SUMMARY
+        before = load_json(held)["seconds"] if held.exists() else 0.0
+        summary = {
+            "rows": rows,
+            "adapters": {method: str(path) for method, path in tuned.items()},
+            "merged": str(merged),
+            "report": str(report),
+            "seconds": max(before, round(time.perf_counter() - self.started, 1)),
+        }
+        save_json(held, summary)
+        return summary
+
+    def model(self) -> LoadedModel:
+        """The model, loaded when the first stage needs it."""
+        if self.loaded is None:
+            self.on_stage(f"loading {self.settings.model} (the first time it is converted too, about 20 seconds)")
+            self.loaded = models.load(self.settings.model, dtype=self.settings.dtype, device=self.settings.device)
+        return self.loaded
+
+    def evaluated(self, method: str, adapter_folder: Path | None) -> list[dict[str, Any]]:
+        """The rows of one method at every size."""
+        settings = self.settings
+        run = Run.open(
+            self.folder / method, "eval", {"method": method, "task": "lines", "seed": 0, **plain(settings)}
+        )
+        if run.results is None:
+            tasks = [Lines(size, settings.questions, prefixed=method == "base-prefixed") for size in settings.sizes]
+            cells = [Cell(draw(task, "test", 0, settings.cell_questions), task.score) for task in tasks]
+            adapter = adapters.load(adapter_folder, self.model()) if adapter_folder else None
+            evaluate(
+                run, self.model(), cells, method=method, adapter=adapter, watcher=self.watcher, on_rows=self.on_rows
+            )
+            self.finished(method)
+        return load_json(run.folder / "results.json")["rows"]
+
+    def tuned(self, method: str) -> Path:
+        """The folder of one method's adapter."""
+        settings, lr = self.settings, DEFAULT_RATES[method]
+        run = Run.open(
+            self.folder / f"tune-{method}", "tune", {"method": method, "task": "lines", "lr": lr, **plain(settings)}
+        )
+        if run.results is None:
+            samples = draw(
+                Lines(settings.tuned_lines, settings.questions), "train", 0, settings.samples * settings.questions
+            )
+            notes = {
+                "task": "lines",
+                "lines": settings.tuned_lines,
+                "questions": settings.questions,
+                "samples": settings.samples,
+            }
+            tune(run, self.model(), samples, TuneSettings(method, lr), notes=notes, watcher=self.watcher)
+            self.finished(f"tune-{method}")
+        return run.folder / "adapter"
+
+    def finished(self, stage: str) -> None:
+        """Say what is done and, from the pace so far, how long the rest will take."""
+        self.worked += SHARES[stage]
+        done = sum(SHARES[name] for name in SHARES if (self.folder / name / "results.json").exists())
+        elapsed = time.perf_counter() - self.started
+        left = elapsed / self.worked * max(0.0, 1 - done)
+        self.on_stage(f"{stage} done, {elapsed / 60:.1f} minutes so far; about {left / 60:.1f} minutes left in all")
 
 
 def run_demo(
-    folder: Path, settings: DemoSettings, watcher: Watcher, on_rows: Callable[[list[dict[str, Any]]], None]
-) -> dict[str, Any]:
-    """Run every stage that has not run yet; returns (and writes to folder/summary.json) the summary (docs/formats.md).
-
-    Quick and full demos keep their stages apart; the summary is that of the last one run.
-    """
-    started = time.perf_counter()
-    stages = folder / "quick" if settings == QUICK else folder
-    loaded: list[LoadedModel] = []
-
-    def model() -> LoadedModel:
-        if not loaded:
-            loaded.append(models.load(settings.model, dtype=settings.dtype, device=settings.device))
-        return loaded[0]
-
-    rows = []
-    for method in ("base", "base-prefixed"):
-        rows += _evaluated(stages, method, None, settings, model, watcher, on_rows)
-    tuned = {method: _tuned(stages, method, settings, model, watcher) for method in METHODS}
-    for method in METHODS:
-        rows += _evaluated(stages, method, tuned[method], settings, model, watcher, on_rows)
-    merged = stages / "merged"
-    if not merged.exists():
-        merge(settings.model, tuned["seal-c"], merged)
-    runs = [stages / name for name in ("base", "base-prefixed", *METHODS, *(f"tune-{method}" for method in METHODS))]
-    report = build_report(runs, stages / "report.html")
-    previous = load_json(stages / SUMMARY)["seconds"] if (stages / SUMMARY).exists() else 0.0
-    summary = {
-        "rows": rows,
-        "adapters": {method: str(path) for method, path in tuned.items()},
-        "merged": str(merged),
-        "report": str(report),
-        "seconds": max(previous, round(time.perf_counter() - started, 1)),
-    }
-    for place in {stages, folder}:
-        save_json(place / SUMMARY, summary)
-    return summary
-
-
-def _evaluated(
-    stages: Path,
-    method: str,
-    adapter_folder: Path | None,
+    folder: Path,
     settings: DemoSettings,
-    model: Callable[[], LoadedModel],
     watcher: Watcher,
     on_rows: Callable[[list[dict[str, Any]]], None],
-) -> list[dict[str, Any]]:
-    run = Run.open(stages / method, "eval", {"method": method, "task": "lines", "seed": 0, **plain(settings)})
-    if run.results:
-        on_rows(run.results["rows"])
-        return run.results["rows"]
-    tasks = [Lines(size, settings.questions, prefixed=method == "base-prefixed") for size in settings.sizes]
-    cells = [Cell(draw(task, "test", 0, settings.cell_questions), task.score) for task in tasks]
-    adapter = adapters.load(adapter_folder, model()) if adapter_folder else None
-    return evaluate(run, model(), cells, method=method, adapter=adapter, watcher=watcher, on_rows=on_rows)
-
-
-def _tuned(
-    stages: Path, method: str, settings: DemoSettings, model: Callable[[], LoadedModel], watcher: Watcher
-) -> Path:
-    run = Run.open(
-        stages / f"tune-{method}", "tune", {"method": method, "task": "lines", "lr": RATES[method], **plain(settings)}
-    )
-    if run.results:
-        return Path(run.results["adapter"])
-    task = Lines(settings.tuned_lines, settings.questions)
-    samples = draw(task, "train", 0, settings.samples * settings.questions)
-    notes = {
-        "task": "lines",
-        "lines": settings.tuned_lines,
-        "questions": settings.questions,
-        "samples": settings.samples,
-    }
-    return tune(run, model(), samples, TuneSettings(method, RATES[method]), notes=notes, watcher=watcher)
+    on_stage: Callable[[str], None],
+) -> dict[str, Any]:
+    """Run the demo; folder/summary.json is that of the last one run, quick or full, whose stages are kept apart."""
+    stages = folder / "quick" if settings.sizes == QUICK.sizes else folder
+    summary = Demo(stages, settings, watcher, on_rows, on_stage).run()
+    save_json(folder / SUMMARY, summary)
+    return summary

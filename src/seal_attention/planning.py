@@ -57,7 +57,7 @@ class Shapes:
 
     @property
     def layer_activations(self) -> int:
-        """Bytes a token that one layer keeps for its backward pass: both norms in float32, the gated MLP, the attention."""
+        """Bytes a token that one layer keeps for its backward pass: norms in float32, the gated MLP, the attention."""
         attention = self.head_size * (3 * self.heads + 2 * self.key_value_heads)
         return 16 * self.hidden + self.item * (3 * self.intermediate + attention)
 
@@ -119,7 +119,8 @@ def plan(
     return {
         "model": model.name,
         "window": model.window,
-        "heads": f"{shapes.layers} layers x {shapes.heads} ({shapes.key_value_heads} key-value), head size {shapes.head_size}",
+        "heads": f"{shapes.layers} layers x {shapes.heads} heads of {shapes.head_size} channels",
+        "key_value_heads": shapes.key_value_heads,
         "scales": {"seal-h": shapes.layers * shapes.heads, "seal-c": shapes.layers * shapes.heads * shapes.head_size},
         "contexts": len(samples),
         "questions": sum(len(sample.questions) for sample in samples),

@@ -31,7 +31,7 @@ class EncodedQuestion:
 
 @dataclass(frozen=True)
 class Example:
-    """A sample for one tokenizer: prefix + suffix equals the ids of each fully templated prompt encoded in one piece."""
+    """A sample for one tokenizer: prefix + suffix equals the ids of each templated prompt encoded in one piece."""
 
     sample: Sample
     prefix_ids: tuple[int, ...]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A command and its settings -> a run folder: manifest first, records line by line, results last; resumed by rerunning.
 
-Files are replaced by renaming a whole new one, so a crash or a full disk never leaves half a file in place of a good one.
+Files are replaced by renaming a whole new one: a crash or a full disk never leaves half a file where a good one stood.
 """
 
 from __future__ import annotations
@@ -136,7 +136,8 @@ class Run:
             held = load_json(manifest)
             if held.get("command") != command:
                 raise UsageError(
-                    f"{folder} holds a run of `seal {held.get('command')}`, not of `seal {command}`; choose another --out"
+                    f"{folder} holds a run of `seal {held.get('command')}`, not of `seal {command}`; choose another "
+                    "--out"
                 )
             differing = [
                 f"{key} was {held['settings'].get(key)!r}, now {settings.get(key)!r}"
@@ -145,7 +146,8 @@ class Run:
             ]
             if differing:
                 raise UsageError(
-                    f"{folder} holds a run with other settings ({'; '.join(differing)}); choose another --out, or repeat the old "
+                    f"{folder} holds a run with other settings ({'; '.join(differing)}); choose another --out, or "
+                    "repeat the old "
                     "settings to resume it"
                 )
             return cls(folder, settings, resumed=True)
@@ -190,7 +192,7 @@ class Run:
 
 
 def read_records(path: Path, *, mend: bool = False) -> list[dict[str, Any]]:
-    """Records of a JSON-lines file, [] where there is none; a cut-off last line is left out (and with `mend` removed)."""
+    """Records of a JSON-lines file, [] where there is none; a cut-off last line is left out (removed with `mend`)."""
     if not path.exists():
         return []
     text = path.read_text(encoding="utf-8")

@@ -19,13 +19,12 @@ from .errors import UsageError
 from .models import LoadedModel
 from .prompts import EncodedQuestion
 
-
 # The cache layers whose whole state is keys and values; a dummy's attention reads another layer's.
 SHAREABLE = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
 
 
 class PrefixCache:
-    """Keys and values of a prefix, one pair a layer, each (1, key_value_heads, time, head_size).
+    """Keys and values of a prefix, a pair for each layer with its own, each (1, key_value_heads, time, head_size).
 
     An empty prefix gives an empty cache.
     """
@@ -35,9 +34,9 @@ class PrefixCache:
 
     @classmethod
     def prefill(cls, model: LoadedModel, prefix_ids: Sequence[int]) -> PrefixCache:
-        """Run the prefix through the model once, with a graph if gradients are enabled; no vocabulary logits but one row.
+        """Run the prefix through the model once, with a graph if gradients are enabled; vocabulary logits of one row.
 
-        UsageError where some layer keeps more than keys and values (a recurrent state, say), or the model keeps nothing.
+        UsageError where some layer keeps more than keys and values (a recurrent state, say) or the model nothing.
         """
         cache = DynamicCache(config=model.model.config)
         prefix = cls(cache)
@@ -49,7 +48,8 @@ class PrefixCache:
         if unfit:
             raise UsageError(
                 f"{model.name} keeps no plain keys and values in {len(unfit)} of its {len(cache.layers)} layers "
-                f"({type(unfit[0]).__name__}), so questions can't share a prefix; choose a model with ordinary attention in every layer"
+                f"({type(unfit[0]).__name__}), so questions can't share a prefix; choose a model with ordinary "
+                "attention in every layer"
             )
         return prefix
 
@@ -65,7 +65,8 @@ class PrefixCache:
 
     def tensors(self) -> list[torch.Tensor]:
         """Keys and values of all layers: k0, v0, k1, v1, ..."""
-        return [tensor for layer in self._cache.layers if layer.keys is not None for tensor in (layer.keys, layer.values)]
+        held = [layer for layer in self._cache.layers if layer.keys is not None]
+        return [tensor for layer in held for tensor in (layer.keys, layer.values)]
 
     def with_tensors(self, tensors: Sequence[torch.Tensor]) -> PrefixCache:
         """The same prefix over other keys and values (in the order of `tensors`)."""
@@ -85,7 +86,8 @@ class PrefixCache:
 def rows_that_fit(model: LoadedModel, prefix: PrefixCache, new_tokens: int) -> int:
     """How many questions may continue the prefix at a time, each with its own copy of the keys and values.
 
-    A third of the memory that is free on the device, at least one row; a question is taken as 256 tokens beyond `new_tokens`.
+    A third of the memory that is free on the device, at least one row; a question is taken as 256 tokens and
+    `new_tokens`.
     """
     held = sum(tensor.numel() * tensor.element_size() for tensor in prefix.tensors())
     per_row = held * (prefix.length + new_tokens + 256) // max(1, prefix.length)

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests import tiny
 
 from seal_attention import adapters
 from seal_attention.adapters import SEAL_FILE, WEIGHTS_FILE, Scales
 from seal_attention.errors import UsageError
 from seal_attention.models import LoadedModel
-from tests import tiny
 
 PLAIN_PEFT = """
 import sys, torch
@@ -55,7 +55,15 @@ def test_plain_peft_gives_the_same_logits_in_a_process_without_this_package(
     model = tiny.load(family, getattr(torch, dtype))
     scales = randomised(method, model)
     adapters.save(scales, tmp_path / "adapter", model, {})
-    command = [sys.executable, "-c", PLAIN_PEFT, str(folder), str(tmp_path / "adapter"), str(tmp_path / "logits.pt"), dtype]
+    command = [
+        sys.executable,
+        "-c",
+        PLAIN_PEFT,
+        str(folder),
+        str(tmp_path / "adapter"),
+        str(tmp_path / "logits.pt"),
+        dtype,
+    ]
     subprocess.run(command, check=True, capture_output=True)
     with scales.attached(model):
         ours = logits(model)
@@ -157,7 +165,7 @@ def test_corrupt_foreign_and_missing_adapters_are_refused(tmp_path: Path) -> Non
     (tmp_path / "adapter" / SEAL_FILE).unlink()
     config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
     (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps({**config, "peft_type": "LORA"}))
-    with pytest.raises(UsageError, match="LORA adapter without seal.json"):
+    with pytest.raises(UsageError, match="LORA adapter without seal"):
         adapters.load(tmp_path / "adapter", model)
 
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests import tiny
+from tests.claims.test_adapters import randomised
 
 from seal_attention.errors import UsageError
 from seal_attention.evaluation import PREDICTIONS, Cell, compare, evaluate, rows_of
 from seal_attention.runs import Run, Unwatched
 from seal_attention.samples import Prediction
-from tests import tiny
-from tests.claims.test_adapters import randomised
 
 
 def cells(count: int = 3) -> list[Cell]:
@@ -21,7 +21,12 @@ def cells(count: int = 3) -> list[Cell]:
     made = []
     for lines in (1, 2):
         samples = [
-            replace(tiny.sample(), identifier=f"tiny/{lines}/{i}", context=f"{i} " * lines + tiny.sample().context, meta={"lines": lines})
+            replace(
+                tiny.sample(),
+                identifier=f"tiny/{lines}/{i}",
+                context=f"{i} " * lines + tiny.sample().context,
+                meta={"lines": lines},
+            )
             for i in range(count)
         ]
         made.append(Cell(samples, lambda text, question: float("e" in text)))

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests import tiny
+from tests.claims.test_adapters import logits, randomised
 
 from seal_attention import adapters, models
 from seal_attention.adapters import WEIGHTS_FILE
 from seal_attention.errors import UsageError
 from seal_attention.export.merge import merge, verify
-from tests import tiny
-from tests.claims.test_adapters import logits, randomised
 
 
 def prepared(tmp_path: Path, family: str, method: str, dtype: torch.dtype = torch.float32) -> tuple[Path, Path]:
@@ -56,7 +56,13 @@ def test_only_the_output_projections_change_and_they_by_one_rounding(tmp_path: P
             assert torch.equal(after[name], (tensor.float() * scale).to(dtype))
         else:
             assert torch.equal(after[name].view(torch.uint8), tensor.view(torch.uint8))
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"):
+    for name in (
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "generation_config.json",
+        "chat_template.jinja",
+    ):
         assert (tmp_path / "merged" / name).read_bytes() == (folder / name).read_bytes()
 
 
@@ -98,6 +104,6 @@ def test_what_cannot_be_merged_is_refused_and_leaves_nothing_behind(tmp_path: Pa
         merge(str(folder), adapter, tmp_path / "merged")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "bitsandbytes"}}))
-    with pytest.raises(UsageError, match="quantised .bitsandbytes."):
+    with pytest.raises(UsageError, match=r"quantised \(bitsandbytes\)"):
         merge(str(folder), adapter, tmp_path / "merged")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "base", "other"]

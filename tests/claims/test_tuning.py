@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests import tiny
 
 from seal_attention import adapters
 from seal_attention.adapters import WEIGHTS_FILE
@@ -17,18 +18,19 @@ from seal_attention.models import LoadedModel
 from seal_attention.runs import Run, Unwatched
 from seal_attention.samples import Sample
 from seal_attention.tuning.loop import STEPS, NotFinite, TuneSettings, tune
-from tests import tiny
 
 
 def contexts(count: int) -> list[Sample]:
     """Samples that differ in their text."""
     sample = tiny.sample()
-    return [replace(sample, identifier=f"tiny/{i}", context=f"line {i}: {i * 7}. " + sample.context) for i in range(count)]
+    return [
+        replace(sample, identifier=f"tiny/{i}", context=f"line {i}: {i * 7}. " + sample.context) for i in range(count)
+    ]
 
 
 def tuned(folder: Path, method: str = "seal-c", model: LoadedModel | None = None, **settings: Any) -> Path:
     """Tune a tiny model on six contexts in `folder`."""
-    asked = TuneSettings(method, **{"rate": 1e-2, **settings})
+    asked = TuneSettings(method, **{"lr": 1e-2, **settings})
     run = Run.open(folder, "tune", {"method": method})
     return tune(run, model or tiny.load("llama"), contexts(6), asked, notes={"task": "lines"})
 
@@ -49,7 +51,7 @@ class StoppedAfter(Unwatched):
 @pytest.mark.parametrize("method", adapters.METHODS)
 def test_resumed_equals_uninterrupted_byte_for_byte(tmp_path: Path, method: str) -> None:
     whole = tuned(tmp_path / "whole", method)
-    asked = TuneSettings(method, rate=1e-2)
+    asked = TuneSettings(method, lr=1e-2)
     with pytest.raises(KeyboardInterrupt):
         run = Run.open(tmp_path / "cut", "tune", {"method": method})
         tune(run, tiny.load("llama"), contexts(6), asked, notes={"task": "lines"}, watcher=StoppedAfter(3))
@@ -64,7 +66,14 @@ def test_a_step_recorded_but_not_kept_is_taken_again(tmp_path: Path) -> None:
     whole = tuned(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         run = Run.open(tmp_path / "cut", "tune", {"method": "seal-c"})
-        tune(run, tiny.load("llama"), contexts(6), TuneSettings("seal-c", 1e-2), notes={"task": "lines"}, watcher=StoppedAfter(2))
+        tune(
+            run,
+            tiny.load("llama"),
+            contexts(6),
+            TuneSettings("seal-c", 1e-2),
+            notes={"task": "lines"},
+            watcher=StoppedAfter(2),
+        )
     Run.open(tmp_path / "cut", "tune", {"method": "seal-c"}).append(STEPS, {"step": 3, "loss": 99.0})
     cut = tuned(tmp_path / "cut")
     assert (whole / WEIGHTS_FILE).read_bytes() == (cut / WEIGHTS_FILE).read_bytes()
@@ -81,7 +90,7 @@ def test_tuning_lowers_the_loss_and_leaves_the_weights_alone(tmp_path: Path, met
     model = tiny.load("llama")
     before = {name: parameter.clone() for name, parameter in model.model.named_parameters()}
     run = Run.open(tmp_path / "run", "tune", {})
-    tune(run, model, contexts(1) * 12, TuneSettings(method, rate=3e-2), notes={})
+    tune(run, model, contexts(1) * 12, TuneSettings(method, lr=3e-2), notes={})
     losses = [record["loss"] for record in run.records(STEPS)]
     assert losses[-1] < losses[0] - 0.1
     after = {name.replace(".base_layer", ""): parameter for name, parameter in model.model.named_parameters()}
@@ -89,7 +98,7 @@ def test_tuning_lowers_the_loss_and_leaves_the_weights_alone(tmp_path: Path, met
 
 
 def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_last_good_adapter(tmp_path: Path) -> None:
-    good = tuned(tmp_path / "good", rate=1e-2)
+    good = tuned(tmp_path / "good", lr=1e-2)
     model = tiny.load("llama")
     hurt = contexts(6)
 

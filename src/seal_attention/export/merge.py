@@ -55,11 +55,11 @@ def merge(
         raise UsageError(f"--out {out} exists already; choose a new folder for the merged model")
     bare = models.skeleton(name, source)
     places = _places(source, bare.projections, name)
-    weights = {projection.name: _read(places[projection.name], projection) for projection in bare.projections}
-    fingerprint = models.fingerprint(bare.model.config, bare.projections, lambda projection: weights[projection.name])
+    fingerprint = models.fingerprint(
+        bare.model.config, bare.projections, lambda projection: _read(places[projection.name], projection)
+    )
     scales = adapters.load(adapter_folder, bare, strength, fingerprint)
     assert isinstance(scales, adapters.Scales)
-    del weights
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         whole = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
@@ -90,24 +90,28 @@ def _require_mergeable(name: str, source: Path, adapter_folder: Path) -> None:
     method = adapters.describe(adapter_folder)["method"]
     if method not in ("seal-h", "seal-c"):
         raise UsageError(
-            f"{adapter_folder} is a {method} adapter; `seal merge` folds SEAL-H and SEAL-C scales, PEFT's merge_and_unload() merges LoRA and DoRA"
+            f"{adapter_folder} is a {method} adapter; `seal merge` folds SEAL-H and SEAL-C scales, PEFT's "
+            "merge_and_unload() merges LoRA and DoRA"
         )
     if (source / RECORD).exists():
         digest = adapters.digest(adapter_folder)
         for entry in load_json(source / RECORD)["merged"]:
             if entry["digest"] == digest:
                 raise UsageError(
-                    f"the adapter {adapter_folder} is merged into {name!r} already; merge it into its base {entry['base']!r} only once"
+                    f"the adapter {adapter_folder} is merged into {name!r} already; merge it into its base "
+                    f"{entry['base']!r} only once"
                 )
     config = load_json(source / "config.json")
     if config.get("quantization_config"):
         raise UsageError(
-            f"{name!r} is quantised ({config['quantization_config'].get('quant_method')}), and scales can't be folded into packed weights; "
+            f"{name!r} is quantised ({config['quantization_config'].get('quant_method')}), and scales can't be "
+            "folded into packed weights; "
             "merge into the 16-bit model it was made from, then quantise that"
         )
     if not any(source.glob("*.safetensors")):
         raise UsageError(
-            f"{name!r} has no .safetensors files in {source}; save it with save_pretrained() first (pickled weights are never read)"
+            f"{name!r} has no .safetensors files in {source}; save it with save_pretrained() first (pickled weights "
+            "are never read)"
         )
 
 
@@ -140,7 +144,8 @@ def _places(source: Path, projections: list[OutputProjection], name: str) -> dic
         matches = [key for key in headers if key == wanted or wanted.endswith(f".{key}") or key.endswith(f".{wanted}")]
         if len(matches) != 1 or headers[matches[0]][2]["dtype"] not in DTYPES:
             raise UsageError(
-                f"{name!r} has {len(matches)} tensors for {wanted} where one of {', '.join(DTYPES)} is needed; it can't be merged into"
+                f"{name!r} has {len(matches)} tensors for {wanted} where one of {', '.join(DTYPES)} is needed; it "
+                "can't be merged into"
             )
         shard, base, entry = headers[matches[0]]
         start, end = entry["data_offsets"]
@@ -178,7 +183,7 @@ def _copy_beside(source: Path, folder: Path) -> None:
 def verify(
     base: LoadedModel, adapter: adapters.Adapter, merged: LoadedModel, samples: list[Sample]
 ) -> dict[str, float]:
-    """Adapted against merged on the samples: the largest logit gap at answer positions, and the share of equal greedy answers."""
+    """Adapted against merged: the largest logit gap at answer positions, and the share of equal greedy answers."""
     encoder = Encoder(base.tokenizer)
     stops = stop_ids(base, encoder.end_of_turn)
     gap, equal, total = 0.0, 0, 0

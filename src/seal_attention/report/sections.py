@@ -221,7 +221,7 @@ def _small(text: str) -> Html:
 
 def _tuning_row(run: RunFolder) -> list[str]:
     seconds = sum(step.seconds for step in run.steps)
-    facts = {"lr": run.settings.get("rate"), **run.settings, **run.adapter}  # the adapter knows best, once there is one
+    facts = {**run.settings, **run.adapter}  # the adapter knows best, once there is one
     settings = [facts.get(name) for name in ("task", "lines", "samples", "questions", "lr", "seed")]
     return [
         _labelled(run),

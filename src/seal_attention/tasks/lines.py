@@ -27,7 +27,8 @@ Split = Literal["train", "test"]
 HEADER = (
     "Below is a record of lines I want you to remember. Each line begins with 'line <line index>' and contains a "
     "'<REGISTER_CONTENT>' at the end of the line as a numerical value. For each line index, memorize its corresponding "
-    "<REGISTER_CONTENT>. At the end of the record, I will ask you to retrieve the corresponding <REGISTER_CONTENT> of a "
+    "<REGISTER_CONTENT>. At the end of the record, I will ask you to retrieve the corresponding <REGISTER_CONTENT> "
+    "of a "
     "certain line index. Now the record start:\n\n"
 )
 LINE = "line {key}: REGISTER_CONTENT is <{value}>\n"
@@ -163,7 +164,8 @@ def read_case(path: Path, number: int, line: str, prefixed: bool) -> Sample:
         lines = int(case.get("num_lines") or len(LINE_PATTERN.findall(prompt)))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise UsageError(
-            f"{path} line {number} is not a LongEval test case ({type(error).__name__}: {error}); each line needs prompt, "
+            f"{path} line {number} is not a LongEval test case ({type(error).__name__}: {error}); each line needs "
+            "prompt, "
             "expected_number and random_idx [key, position]"
         ) from error
     return Sample(

@@ -41,7 +41,8 @@ def sized_by_tokens(
     smallest = max(1, questions)
     if needed(smallest) * MARGIN > tokens:
         raise UsageError(
-            f"--length {tokens:,} can't hold a record of {smallest} lines, which needs {int(needed(smallest) * MARGIN):,} tokens; ask for more, "
+            f"--length {tokens:,} can't hold a record of {smallest} lines, which needs "
+            f"{int(needed(smallest) * MARGIN):,} tokens; ask for more, "
             "or for fewer --questions"
         )
     low, high = smallest, max(smallest + 1, tokens // 8)  # a line is never under eight tokens

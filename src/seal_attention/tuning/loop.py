@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,10 @@ DEFAULT_RATES = {"seal-h": 1e-1, "seal-c": 2e-2, "seal-l": 2e-4, "seal-d": 2e-4}
 
 @dataclass(frozen=True)
 class TuneSettings:
-    """How to tune: `rate` is AdamW's constant learning rate; `batch` questions run at a time; `checkpoint` saves memory."""
+    """How to tune: `lr` is AdamW's constant rate; `batch` questions run at a time; `checkpoint` saves memory."""
 
     method: str
-    rate: float
+    lr: float
     epochs: int = 1
     batch: int = 8
     checkpoint: bool = False
@@ -46,9 +46,10 @@ class TuneSettings:
     def __post_init__(self) -> None:
         if self.method not in adapters.METHODS:
             raise UsageError(f"unknown --method {self.method!r}; choose {', '.join(adapters.METHODS)}")
-        if not (math.isfinite(self.rate) and self.rate > 0):
+        if not (math.isfinite(self.lr) and self.lr > 0):
             raise UsageError(
-                f"--lr must be a number above 0, not {self.rate}; {DEFAULT_RATES[self.method]} is the default of {self.method}"
+                f"--lr must be a number above 0, not {self.lr}; {DEFAULT_RATES[self.method]} is the default of "
+                f"{self.method}"
             )
         if self.epochs < 1 or self.batch < 1:
             raise UsageError(f"--epochs and --batch must be at least 1, not {self.epochs} and {self.batch}")
@@ -77,21 +78,22 @@ def tune(
     watcher = watcher or Unwatched()
     accelerator = Accelerator(cpu=model.device.type == "cpu")
     encoder = Encoder(model.tokenizer)
-    require_fit(encoder.encode(samples[0]), model.window)
+    first = encoder.encode(samples[0])
+    require_fit(first, model.window)
     torch.manual_seed(settings.seed)
     adapter = adapters.create(settings.method, model)
     parameters = adapter.parameters()
-    optimizer = accelerator.prepare(torch.optim.AdamW(parameters.values(), lr=settings.rate, weight_decay=0.0))
+    optimizer = accelerator.prepare(torch.optim.AdamW(parameters.values(), lr=settings.lr, weight_decay=0.0))
     folder = run.folder / ADAPTER
 
     def save() -> None:
-        adapters.save(adapter, folder, model, {**notes, "lr": settings.rate, "seed": settings.seed})
+        adapters.save(adapter, folder, model, {**notes, "lr": settings.lr, "seed": settings.seed})
 
     world = accelerator.num_processes
     steps = math.ceil(len(samples) * settings.epochs / world)
     done = _restore(run, parameters, optimizer) if run.resumed else 0
     run.keep(STEPS, done)
-    watcher.begin(f"tuning {settings.method}", steps - done)
+    watcher.begin(f"tuning {settings.method}", (steps - done) * first.tokens)
     with adapter.attached(model):
         for step in range(done, steps):
             started = time.perf_counter()
@@ -107,15 +109,16 @@ def tune(
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 save()
                 raise NotFinite(
-                    f"step {step + 1} of {steps} gave a loss of {loss} and a gradient norm of {norm}; the adapter of step {step} is kept "
-                    f"in {folder}: try a lower --lr than {settings.rate}, or --dtype float32"
+                    f"step {step + 1} of {steps} gave a loss of {loss} and a gradient norm of {norm}; the adapter of "
+                    f"step {step} is kept "
+                    f"in {folder}: try a lower --lr than {settings.lr}, or --dtype float32"
                 )
             optimizer.step()
             seconds = time.perf_counter() - started
             if accelerator.is_main_process:
                 run.append(STEPS, _record(step + 1, example, loss, norm, seconds))
                 _keep(run, parameters, optimizer, step + 1)
-            watcher.advance(1, f"loss {loss:.3f}  {example.tokens / seconds:,.0f} tokens/s")
+            watcher.advance(first.tokens, f"loss {loss:.3f}  {example.tokens / seconds:,.0f} tokens/s")
     watcher.end()
     if accelerator.is_main_process:
         save()
@@ -139,20 +142,22 @@ def _record(step: int, example: Example, loss: float, norm: float, seconds: floa
     }
 
 
-def _gradient_norm(parameters: dict[str, torch.nn.Parameter] | Any) -> float:
-    """Norm over all parameters; SealError naming one that no gradient reached, since its tuning would be silently dead."""
+def _gradient_norm(parameters: Mapping[str, torch.nn.Parameter]) -> float:
+    """Norm over all parameters; SealError naming one that no gradient reached: its tuning would be silently dead."""
     missing = [name for name, parameter in parameters.items() if parameter.grad is None]
     if missing:
         raise SealError(
-            f"no gradient reached {len(missing)} of {len(parameters)} adapter parameters (the first: {missing[0]}); this model "
+            f"no gradient reached {len(missing)} of {len(parameters)} adapter parameters (the first: {missing[0]}); "
+            "this model "
             "can't be tuned as loaded: try --dtype float32, or an unquantised copy of it"
         )
-    return float(torch.stack([parameter.grad.float().norm() for parameter in parameters.values()]).norm())
+    gradients = [parameter.grad for parameter in parameters.values() if parameter.grad is not None]
+    return float(torch.stack([gradient.float().norm() for gradient in gradients]).norm())
 
 
-def _keep(run: Run, parameters: Any, optimizer: Any, step: int) -> None:
+def _keep(run: Run, parameters: Mapping[str, torch.nn.Parameter], optimizer: Any, step: int) -> None:
     """Write everything the next step depends on: the numbers, AdamW's moments and how many steps were taken."""
-    tensors = {}
+    tensors: dict[str, torch.Tensor] = {}
     for name, parameter in parameters.items():
         state = optimizer.state[parameter]
         tensors |= {
@@ -166,7 +171,7 @@ def _keep(run: Run, parameters: Any, optimizer: Any, step: int) -> None:
     )
 
 
-def _restore(run: Run, parameters: Any, optimizer: Any) -> int:
+def _restore(run: Run, parameters: Mapping[str, torch.nn.Parameter], optimizer: Any) -> int:
     """Take up what `_keep` wrote; returns the steps already done."""
     path = run.folder / STATE
     if not path.exists():

@@ -9,7 +9,7 @@ once: through its kept graph, or, checkpointed, layer by layer with each layer r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -80,8 +80,9 @@ class _CheckpointedPrefix:
         layers, pairs = len(model.decoder_layers), len(self.prefix.tensors()) // 2
         if prefix_ids and not (len(self.calls) == pairs == layers):
             raise UsageError(
-                f"{model.name} runs layers more than once or shares keys and values between them ({layers} layers, {len(self.calls)} runs, "
-                f"{pairs} pairs of keys and values), so --checkpoint can't recompute them one at a time; leave it out"
+                f"{model.name} runs layers more than once or shares keys and values between them ({layers} layers, "
+                f"{len(self.calls)} runs, {pairs} pairs of keys and values), so --checkpoint can't recompute them one "
+                "at a time; leave it out"
             )
 
     def _keep(self, _layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -91,25 +92,29 @@ class _CheckpointedPrefix:
         """Send the gradients of the keys and values (k0, v0, k1, v1, ...) down the layers, recomputing each once."""
         hidden_gradient = None
         for index in reversed(range(len(self.calls))):
-            layer, (args, kwargs) = self.model.decoder_layers[index], self.calls[index]
-            kept_hidden = args[0] if args else kwargs["hidden_states"]
-            hidden, cache = kept_hidden.detach().requires_grad_(), DynamicCache(config=self.model.model.config)
-
-            def again(value: Any) -> Any:
-                return hidden if value is kept_hidden else cache if isinstance(value, Cache) else value
-
-            with torch.enable_grad():
-                output = layer(*map(again, args), **{key: again(value) for key, value in kwargs.items()})
-            output = output[0] if isinstance(output, tuple) else output
-            kept = cache.layers[index]
-            targets = list(_with_graph((output, hidden_gradient), (kept.keys, gradients[2 * index]), (kept.values, gradients[2 * index + 1])))
+            hidden, output, keys, values = self._again(index)
+            key_gradient, value_gradient = gradients[2 * index : 2 * index + 2]
+            targets = _with_graph((output, hidden_gradient), (keys, key_gradient), (values, value_gradient))
             if targets:
                 torch.autograd.backward([t for t, _ in targets], [g for _, g in targets])
             hidden_gradient = hidden.grad
             self.calls[index] = ((), {})
 
+    def _again(self, index: int) -> tuple[torch.Tensor, ...]:
+        """Run a layer once more, with a graph: its hidden input as a leaf, its output, its keys and its values."""
+        args, kwargs = self.calls[index]
+        kept = args[0] if args else kwargs["hidden_states"]
+        hidden, cache = kept.detach().requires_grad_(), DynamicCache(config=self.model.model.config)
 
-def _with_graph(*pairs: tuple[torch.Tensor, torch.Tensor | None]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    for tensor, gradient in pairs:
-        if gradient is not None and tensor.requires_grad:
-            yield tensor, gradient
+        def fresh(value: Any) -> Any:
+            return hidden if value is kept else cache if isinstance(value, Cache) else value
+
+        with torch.enable_grad():
+            output = self.model.decoder_layers[index](*map(fresh, args), **{k: fresh(v) for k, v in kwargs.items()})
+        hidden_output = output[0] if isinstance(output, tuple) else output
+        return hidden, hidden_output, cache.layers[index].keys, cache.layers[index].values
+
+
+def _with_graph(*pairs: tuple[torch.Tensor, torch.Tensor | None]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The tensors that a gradient arrived for and can be sent on through."""
+    return [(tensor, gradient) for tensor, gradient in pairs if gradient is not None and tensor.requires_grad]

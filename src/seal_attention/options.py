@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options that several subcommands share -> their types, explanations and meaning."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .errors import UsageError
+
+Model = Annotated[str, typer.Argument(help="Hub id, model folder, .gguf file, or the embedded smollm2-135m.")]
+Dtype = Annotated[str, typer.Option(help="auto (bfloat16 where the processor has it), float32, bfloat16, float16.")]
+Device = Annotated[str, typer.Option(help="auto (the first GPU if there is one), cpu, cuda, cuda:1, ...")]
+Attention = Annotated[str, typer.Option(help="auto, sdpa, eager, flash_attention_2, ... as transformers names them.")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="Run Python code that comes with the model. Only for models you trust."),
+]
+Task = Annotated[str, typer.Option(help="The task's name: lines.")]
+Sizes = Annotated[str | None, typer.Option("--lines", help="Size in lines; several with commas: 20,40,80.")]
+Lengths = Annotated[
+    str | None, typer.Option("--length", help="Size in tokens instead, prompt and answer together: 4k, or 1k,2k,4k.")
+]
+Questions = Annotated[int, typer.Option(help="Questions asked of each context; more cost little and teach more.")]
+Seed = Annotated[int, typer.Option(help="Seed of the generated text.")]
+Strength = Annotated[
+    float, typer.Option(help="Dial: effective scale = 1 + strength x (scale - 1); 0 is the base, 1 the tuned model.")
+]
+Prefixed = Annotated[
+    bool, typer.Option("--prefixed", help="Give the answer's first words, so that only the fact itself is asked.")
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object for machines, and nothing else, on standard output.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Run folder; by default one under runs/ named after the settings. Rerun to resume."),
+]
+
+
+def sizes_of(
+    task: str,
+    lines: str | None,
+    length: str | None,
+    questions: int,
+    prefixed: bool = False,
+    encoder: Any = None,
+    default: str = "40",
+) -> list[Any]:
+    """The sizes typed -> tasks; `default` lines where no size was typed.
+
+    Lengths are sized with the model's encoder; without one they are only checked, and no task comes back.
+    """
+    from .tasks import find
+    from .tasks.sizing import parse_counts, sized_by_tokens
+
+    kind = find(task)
+    if lines and length:
+        raise UsageError(f"--lines {lines} and --length {length} both set the size; give one of them")
+    if not length:
+        return [kind(count, questions, prefixed) for count in parse_counts("--lines", lines or default)]
+    counts = parse_counts("--length", length)
+    if encoder is None:
+        return []
+    return [sized_by_tokens(kind, tokens, questions, prefixed, encoder.budget) for tokens in counts]
+
+
+def default_folder(command: str, method: str, settings: dict[str, Any]) -> Path:
+    """runs/COMMAND-METHOD-DIGEST: the same settings name the same folder, so that a rerun resumes."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    return Path("runs") / f"{command}-{method}-{digest}"

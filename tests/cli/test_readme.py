@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Claims about the README: its commands exist and run, its files are there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+from typer.main import get_command
+
+from seal_attention.cli import app
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks() -> list[str]:
+    """The lines of every shell block, comments and prompts taken off."""
+    lines = [line for block in re.findall(r"```(?:bash|sh)\n(.*?)```", README, re.S) for line in block.splitlines()]
+    return [line.partition(" #")[0].strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def test_the_two_commands_stand_at_the_top_and_make_knows_them() -> None:
+    assert blocks()[:2] == ["make demo", "make test"]
+    for command in blocks():
+        if command.startswith("make "):
+            planned = subprocess.run([*shlex.split(command), "--dry-run"], cwd=ROOT, capture_output=True, text=True)
+            assert planned.returncode == 0, planned.stderr
+    demo = subprocess.run(["make", "demo", "--dry-run"], cwd=ROOT, capture_output=True, text=True).stdout
+    assert demo.splitlines()[-1] == ".venv/bin/seal demo"
+
+
+def test_every_seal_command_is_understood_with_its_options() -> None:
+    recipe = (ROOT / "recipes" / "quickstart.sh").read_text(encoding="utf-8").splitlines()
+    commands = [line for line in (*blocks(), *recipe) if line.startswith("seal ")]
+    assert len(commands) > 8
+    for command in commands:
+        name, *arguments = shlex.split(command, comments=True)[1:]
+        known = get_command(app).commands[name]  # type: ignore[attr-defined]
+        known.make_context(name, arguments)  # raises on an unknown option or a missing argument
+
+
+def test_every_file_it_links_to_is_there() -> None:
+    targets = [target for target in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in target]
+    assert targets
+    assert all((ROOT / target).exists() for target in targets)

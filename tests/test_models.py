@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loading a model by any kind of name, and finding where its attention heads leave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+import tiny
+from seal_attention import models
+from seal_attention.errors import SealError, UsageError
+from seal_attention.models import LoadedModel, attention_linears, find_output_projections, same_fingerprint
+from seal_attention.prompts import Example
+from seal_attention.shared_prefix import PrefixCache
+
+# What the configurations in tiny.py ask for where it is not two key-value heads of size 8.
+KEY_VALUE_HEADS = {"falcon-one-key-head": 1, "deepseek_v3": 4}
+KEY_VALUE_HEADS |= dict.fromkeys(("gpt2", "gpt_neo", "gpt_neox", "falcon-alibi", "opt", "mpt", "gptj", "bloom"), 4)
+WINDOWS = {"bloom": None, "gpt_neo": 2048}
+CACHED_OTHERWISE = {"falcon-grouped", "deepseek_v3"}  # a copy for every query head; one compressed head for all
+SIZE_16 = {"qwen3", "gemma2", "gemma3_text", "gemma3-with-vision", "gemma4_text", "gpt_oss", "qwen3_moe"}
+
+
+def test_each_layer_has_one_projection_in_layer_order_with_its_heads(family: str, family_model: LoadedModel) -> None:
+    found = family_model.projections
+    layers = family_model.model.config.get_text_config(decoder=True).num_hidden_layers
+    assert [projection.layer for projection in found] == list(range(layers))
+    assert {(p.heads, p.head_size) for p in found} == {(4, 16 if family in SIZE_16 else 8)}
+    assert family_model.key_value_heads == KEY_VALUE_HEADS.get(family, 2)
+    assert family_model.window == WINDOWS.get(family, 512)
+
+
+def test_a_projection_takes_what_its_heads_put_out(family: str, family_model: LoadedModel, example: Example) -> None:
+    seen: dict[str, int] = {}
+
+    def note(name: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
+        return module.register_forward_pre_hook(lambda _, inputs: seen.update({name: inputs[0].shape[-1]}))
+
+    handles = [note(projection.name, projection.module) for projection in family_model.projections]
+    with torch.no_grad():
+        values = PrefixCache.prefill(family_model, example.prefix_ids).tensors()[1]
+    for handle in handles:
+        handle.remove()
+    assert seen == {projection.name: projection.channels for projection in family_model.projections}
+    if family not in CACHED_OTHERWISE:
+        assert values.shape[1] == family_model.key_value_heads
+        assert values.shape[-1] == family_model.projections[0].head_size
+
+
+def test_weights_read_as_out_by_in_and_write_through(family: str) -> None:
+    model = tiny.load(family)
+    projection = model.projections[0]
+    hidden = model.model.config.get_text_config(decoder=True).hidden_size
+    assert projection.weight.shape == (hidden, projection.channels)
+    projection.weight[0, 1] = 7.0
+    assert 7.0 in projection.module.weight
+
+
+def test_a_transposed_projection_is_measured_by_its_input() -> None:
+    model = tiny.load("gpt2")
+    model.model.transformer.h[0].attn.c_proj = Conv1D(16, 24)  # 16 out, 24 in
+    first = find_output_projections(model.model, "odd")[0]
+    assert (first.heads, first.head_size, first.weight.shape) == (4, 6, (16, 24))
+
+
+def test_every_layer_between_the_projections_is_walked(family_model: LoadedModel) -> None:
+    layers = family_model.decoder_layers
+    assert len(layers) == len(family_model.projections)
+    for layer, projection in zip(layers, family_model.projections, strict=True):
+        assert projection.module in list(layer.modules())
+
+
+def test_a_vision_tower_is_left_alone() -> None:
+    model = tiny.shared("gemma3-with-vision")
+    assert any("vision" in name and name.endswith("out_proj") for name, _ in model.model.named_modules())
+    assert all("vision" not in projection.name for projection in model.projections)
+
+
+def test_linears_of_the_attention_are_named_for_low_rank_methods() -> None:
+    names = attention_linears(tiny.shared("llama"))
+    assert [name.rpartition(".")[2] for name in names] == 2 * ["q_proj", "k_proj", "v_proj", "o_proj"]
+    assert {name.rpartition(".")[2] for name in attention_linears(tiny.shared("gpt2"))} == {"c_attn", "c_proj"}
+
+
+def test_a_model_without_attention_is_refused_with_what_was_looked_for() -> None:
+    model = tiny.from_config(tiny.NO_ATTENTION, torch.float32)
+    sentence = r"tiny mamba \(MambaForCausalLM\) has no attention output projection"
+    with pytest.raises(UsageError, match=sentence) as refusal:
+        find_output_projections(model, "tiny mamba")
+    assert "o_proj, out_proj, dense, c_proj" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_heads_that_do_not_divide_the_projection_are_refused_with_both_numbers(model: LoadedModel) -> None:
+    model.model.config.num_attention_heads = 5
+    with pytest.raises(UsageError, match="takes 32 channels, which 5 heads do not divide"):
+        find_output_projections(model.model, "odd")
+
+
+def test_attention_outside_a_numbered_stack_can_not_be_walked(model: LoadedModel) -> None:
+    lone = models.OutputProjection("attention.o_proj", 0, nn.Linear(8, 8), 2, 4)
+    with pytest.raises(SealError, match="outside a numbered stack"):
+        LoadedModel("flat", model.model, model.tokenizer, [lone]).decoder_layers  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen"),
+    [("llama", "sdpa"), ("gemma2", "eager"), ("mpt", "eager"), ("gptj", "eager"), ("bloom", "eager")],
+)
+def test_a_folder_loads_with_the_attention_its_family_has(name: str, chosen: str, tmp_path: Path) -> None:
+    model = models.load(str(tiny.save(name, tmp_path)), dtype="float32", device="cpu")
+    assert model.model.config._attn_implementation == chosen
+    assert not model.model.training
+    assert not any(parameter.requires_grad for parameter in model.model.parameters())
+    assert len(model.projections) == 2
+
+
+def test_a_skeleton_has_the_projections_of_the_model_and_no_weights(model_folder: Path) -> None:
+    full, bare = models.load(str(model_folder), device="cpu"), models.skeleton("bare", model_folder)
+    shapes = [[(p.name, p.heads, p.head_size) for p in loaded.projections] for loaded in (full, bare)]
+    assert shapes[0] == shapes[1]
+    assert {parameter.device.type for parameter in bare.model.parameters()} == {"meta"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"dtype": "int3"}, "unknown --dtype 'int3'; choose auto, float32"),
+        ({"device": "abacus"}, "--device 'abacus' can't be used here .* try --device cpu"),
+        ({"attention": "telepathy"}, "can't load model .*telepathy"),
+    ],
+)
+def test_a_setting_that_does_not_exist_is_named(settings: dict[str, str], sentence: str, model_folder: Path) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        models.load(str(model_folder), **settings)
+
+
+def test_a_name_that_is_no_model_is_refused_with_what_to_give(tmp_path: Path) -> None:
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    for name, sentence in {
+        str(tmp_path): "is not a model",
+        str(tmp_path / "adapter"): "is an adapter: pass it with --adapter",
+        str(tmp_path / "missing.gguf"): "there is no GGUF file",
+        "nobody/no-such-model": "can't load model 'nobody/no-such-model' .* give a hub id, a model folder",
+    }.items():
+        for loader in (models.load, models.load_tokenizer):
+            with pytest.raises(UsageError, match=sentence) as refusal:
+                loader(name)
+            assert "\n" not in str(refusal.value)
+
+
+def test_fingerprints_survive_a_change_of_dtype_and_tell_other_weights_and_shapes(model: LoadedModel) -> None:
+    own = model.fingerprint()
+    assert same_fingerprint(own, tiny.load("llama", torch.bfloat16).fingerprint())
+    assert not same_fingerprint(own, tiny.load("llama", seed=1).fingerprint())
+    assert not same_fingerprint(own, tiny.load("mistral").fingerprint())
+    assert not same_fingerprint(own, {**own, "shapes": [(2, 16)]})
