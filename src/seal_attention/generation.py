@@ -72,7 +72,7 @@ def _cut(ids: list[int], stops: Collection[int], limit: int) -> list[int]:
 
 def _verified(model: LoadedModel, questions: Sequence[EncodedQuestion], prefix: PrefixCache) -> list[list[int]]:
     """What greedy decoding writes while it agrees with the reference answer, and the first token after that."""
-    logits, _ = answer_logits(model, questions, prefix)
+    logits = answer_logits(model, questions, prefix)
     begun = []
     for rows, question in zip(logits, questions, strict=True):
         guesses = rows.argmax(-1).tolist()

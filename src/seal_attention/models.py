@@ -6,6 +6,7 @@ The one module that names architectures. A name is a hub id, a local folder, a G
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -92,6 +93,14 @@ class LoadedModel:
     def counts_back(self) -> bool:
         """Whether some attention counts its window back from the newest slot of a batch: GPT-Neo's local layers."""
         return "local" in getattr(self.model.config.get_text_config(decoder=True), "attention_layers", ())
+
+    @property
+    def takes_any_mask(self) -> bool:
+        """Whether attention follows a given (query, key) mask and given positions: no ALiBi, no kernel of its own."""
+        config = self.model.config.get_text_config(decoder=True)
+        given = "position_ids" in inspect.signature(self.model.forward).parameters
+        plain = config._attn_implementation in ("eager", "sdpa")
+        return given and plain and not getattr(config, "alibi", False) and not self.counts_back
 
     @property
     def decoder_layers(self) -> list[nn.Module]:

@@ -109,17 +109,53 @@ def pad_rows(rows: Sequence[Sequence[int]], device: torch.device) -> torch.Tenso
 
 def answer_logits(
     model: LoadedModel, questions: Sequence[EncodedQuestion], prefix: PrefixCache
-) -> tuple[list[torch.Tensor], Cache]:
-    """Logits that predict each answer token: a list of (answer length, vocabulary), and the cache they leave behind.
+) -> list[torch.Tensor]:
+    """Logits that predict each answer token, a list of (answer length, vocabulary): one forward for all the questions.
 
-    One forward for all the questions; vocabulary logits exist for answer positions alone.
+    Vocabulary logits exist for answer positions alone. Where masks and positions can be given freely the questions
+    stand one behind the other in a single row, so that the prefix's keys and values are read once and copied never;
+    elsewhere each is a row of a batch.
     """
-    rows = [[*question.suffix_ids, *question.answer_ids[:-1]] for question in questions]
-    spans = [(len(q.suffix_ids) - 1, len(q.suffix_ids) + len(q.answer_ids) - 1) for q in questions]
-    first, last = min(start for start, _ in spans), max(end for _, end in spans)
-    cache = prefix.rows(len(rows))
-    kept = torch.arange(first, last, device=model.device)
+    asked = [[*question.suffix_ids, *question.answer_ids[:-1]] for question in questions]
+    answers = [len(question.answer_ids) for question in questions]
+    packed = model.takes_any_mask and not prefix.forgets
+    return (_in_one_row if packed else _in_rows)(model, asked, answers, prefix)
+
+
+def _in_one_row(
+    model: LoadedModel, asked: Sequence[Sequence[int]], answers: Sequence[int], prefix: PrefixCache
+) -> list[torch.Tensor]:
+    """Each question sees the prefix and itself: causal blocks on the diagonal, positions that start anew in each."""
+    lengths = torch.tensor([len(ids) for ids in asked], device=model.device)
+    owner = torch.repeat_interleave(torch.arange(len(asked), device=model.device), lengths)
+    place = torch.arange(len(owner), device=model.device)
+    dtype = prefix.tensors()[0].dtype
+    mask = torch.zeros(len(owner), prefix.length + len(owner), dtype=dtype, device=model.device)
+    seen = (owner[:, None] == owner[None, :]) & (place[:, None] >= place[None, :])
+    mask[:, prefix.length :].masked_fill_(~seen, torch.finfo(dtype).min)
+    ends = lengths.cumsum(0)
+    kept = torch.cat([torch.arange(end - n, end) for end, n in zip(ends.tolist(), answers, strict=True)])
     output = model.model(
-        input_ids=pad_rows(rows, model.device), past_key_values=cache, use_cache=True, logits_to_keep=kept
+        input_ids=torch.tensor([[token for ids in asked for token in ids]], device=model.device),
+        position_ids=(prefix.length + place - (ends - lengths)[owner])[None],
+        attention_mask=mask[None, None],
+        past_key_values=prefix.rows(1),
+        use_cache=True,
+        logits_to_keep=kept.to(model.device),
     )
-    return [output.logits[row, start - first : end - first] for row, (start, end) in enumerate(spans)], cache
+    return list(output.logits[0].split(list(answers)))
+
+
+def _in_rows(
+    model: LoadedModel, asked: Sequence[Sequence[int]], answers: Sequence[int], prefix: PrefixCache
+) -> list[torch.Tensor]:
+    """A row a question, padded on the right, with the library's own masks and positions."""
+    first = min(len(ids) - n for ids, n in zip(asked, answers, strict=True))
+    output = model.model(
+        input_ids=pad_rows(asked, model.device),
+        past_key_values=prefix.rows(len(asked)),
+        use_cache=True,
+        logits_to_keep=torch.arange(first, max(map(len, asked)), device=model.device),
+    )
+    pairs = zip(output.logits, asked, answers, strict=True)
+    return [logits[len(ids) - n - first : len(ids) - first] for logits, ids, n in pairs]

@@ -191,9 +191,9 @@ def verify(
         example = encoder.encode(sample)
         with torch.no_grad():
             with adapter.attached(base):
-                before, _ = answer_logits(base, example.questions, PrefixCache.prefill(base, example.prefix_ids))
+                before = answer_logits(base, example.questions, PrefixCache.prefill(base, example.prefix_ids))
                 adapted = answer_questions(base, example, stops)
-            after, _ = answer_logits(merged, example.questions, PrefixCache.prefill(merged, example.prefix_ids))
+            after = answer_logits(merged, example.questions, PrefixCache.prefill(merged, example.prefix_ids))
             folded = answer_questions(merged, example, stops)
         gap = max(gap, *(float((a.double() - b.double()).abs().max()) for a, b in zip(before, after, strict=True)))
         equal += sum(a.ids == b.ids for a, b in zip(adapted, folded, strict=True))

@@ -25,7 +25,7 @@ from ..shared_prefix import PrefixCache, answer_logits
 
 def question_losses(model: LoadedModel, questions: Sequence[EncodedQuestion], prefix: PrefixCache) -> torch.Tensor:
     """Mean cross-entropy over each question's answer tokens, (questions,), float32 (float64 in a float64 model)."""
-    logits, _ = answer_logits(model, questions, prefix)
+    logits = answer_logits(model, questions, prefix)
     losses = [
         functional.cross_entropy(
             rows if rows.dtype == torch.float64 else rows.float(), torch.tensor(question.answer_ids, device=rows.device)
