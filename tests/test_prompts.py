@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests import tiny
 
+import tiny
 from seal_attention.errors import UsageError
 from seal_attention.prompts import Encoder, common_prefix, require_fit
 from seal_attention.samples import Question

@@ -92,9 +92,7 @@ class Demo:
     def evaluated(self, method: str, adapter_folder: Path | None) -> list[dict[str, Any]]:
         """The rows of one method at every size."""
         settings = self.settings
-        run = Run.open(
-            self.folder / method, "eval", {"method": method, "task": "lines", "seed": 0, **plain(settings)}
-        )
+        run = Run.open(self.folder / method, "eval", {"method": method, "task": "lines", "seed": 0, **plain(settings)})
         if run.results is None:
             tasks = [Lines(size, settings.questions, prefixed=method == "base-prefixed") for size in settings.sizes]
             cells = [Cell(draw(task, "test", 0, settings.cell_questions), task.score) for task in tasks]

@@ -16,10 +16,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from huggingface_hub.utils import logging as hub_logging
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from transformers.utils import logging as transformers_logging
 
 from .errors import SealError
+from .runs import write_failure
 
 DEFAULT_MODEL = "smollm2-135m"
 EMBEDDED_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -56,8 +59,13 @@ def embedded_model() -> Path:
             model.config.name_or_path = DEFAULT_MODEL
             model.save_pretrained(whole)
             tokenizer.save_pretrained(whole)
-        with contextlib.suppress(OSError):  # another process was first: its folder serves as well
+        try:
             whole.rename(folder)
+        except OSError:
+            if not (folder / "config.json").exists():  # otherwise another process was first: its folder serves as well
+                raise
+    except (OSError, SafetensorError) as error:
+        raise write_failure(folder, error) from error
     finally:
         shutil.rmtree(whole, ignore_errors=True)
     return folder
@@ -65,14 +73,16 @@ def embedded_model() -> Path:
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Hold back transformers' own bars and notices while a model loads; warnings of ours say what matters."""
-    level = transformers_logging.get_verbosity()
+    """Hold back the libraries' own bars and notices while a model loads; a sentence of ours says what matters."""
+    level, hub_level = transformers_logging.get_verbosity(), hub_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(logging.ERROR)
+    hub_logging.set_verbosity(logging.ERROR)
     transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
         transformers_logging.set_verbosity(level)
+        hub_logging.set_verbosity(hub_level)
         if bars:
             transformers_logging.enable_progress_bar()

@@ -107,9 +107,7 @@ def pad_rows(rows: Sequence[Sequence[int]], device: torch.device) -> torch.Tenso
     return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
 
 
-def answer_logits(
-    model: LoadedModel, questions: Sequence[EncodedQuestion], prefix: PrefixCache
-) -> list[torch.Tensor]:
+def answer_logits(model: LoadedModel, questions: Sequence[EncodedQuestion], prefix: PrefixCache) -> list[torch.Tensor]:
     """Logits that predict each answer token, a list of (answer length, vocabulary): one forward for all the questions.
 
     Vocabulary logits exist for answer positions alone. Where masks and positions can be given freely the questions

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests import tiny
 
+import tiny
+from adapting import logits, randomised
 from seal_attention import adapters
 from seal_attention.adapters import SEAL_FILE, WEIGHTS_FILE, Scales
 from seal_attention.errors import UsageError
-from seal_attention.models import LoadedModel
 
 PLAIN_PEFT = """
 import sys, torch
@@ -28,22 +28,6 @@ with torch.no_grad():
     torch.save(model(input_ids=torch.tensor([[5, 9, 30, 7, 61, 200, 11]])).logits, sys.argv[3])
 assert not any("seal" in name for name in sys.modules), "this process was to know nothing of the package"
 """
-
-
-def randomised(method: str, model: LoadedModel, seed: int = 0) -> Scales:
-    """An adapter whose scales are drawn around 1."""
-    scales = Scales(method, model.projections)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for value in scales.values.values():
-            value.add_(0.5 * torch.randn(value.shape, generator=generator))
-    return scales
-
-
-def logits(model: LoadedModel) -> torch.Tensor:
-    """What the model says to seven fixed tokens."""
-    with torch.no_grad():
-        return model.model(input_ids=torch.tensor([[5, 9, 30, 7, 61, 200, 11]])).logits
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

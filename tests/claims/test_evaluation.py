@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests import tiny
-from tests.claims.test_adapters import randomised
 
+import tiny
+from adapting import randomised
 from seal_attention.errors import UsageError
 from seal_attention.evaluation import PREDICTIONS, Cell, compare, evaluate, rows_of
 from seal_attention.runs import Run, Unwatched

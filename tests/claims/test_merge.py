@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests import tiny
-from tests.claims.test_adapters import logits, randomised
 
+import tiny
+from adapting import logits, randomised
 from seal_attention import adapters, models
 from seal_attention.adapters import WEIGHTS_FILE
 from seal_attention.errors import UsageError

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests import tiny
 
+import tiny
 from seal_attention import adapters
 from seal_attention.adapters import WEIGHTS_FILE
 from seal_attention.errors import UsageError

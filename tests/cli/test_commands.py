@@ -3,101 +3,121 @@
 
 from __future__ import annotations
 
+import errno
 import json
-import os
 import re
 import subprocess
 import sys
-import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
-from tests import tiny
+import tiny
+from seal_attention import runs
+from seal_attention.__main__ import main
+from seal_attention.cli import app
+from seal_attention.tuning import loop
 
-ROOT = Path(__file__).parents[2]
+
+@dataclass
+class Result:
+    """What a command left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def seal(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `seal` in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "seal_attention", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "160", **environment},
-    )
+Seal = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a tiny model in it, big enough a window for a few lines."""
+    """A folder with a tiny model in it, its window big enough for some lines."""
     folder = tmp_path_factory.mktemp("cli")
     tiny.save("llama", folder / "model", max_position_embeddings=2048)
     return folder
 
 
-def test_help_answers_in_under_half_a_second_and_names_every_command() -> None:
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        result = seal("--help", cwd=ROOT)
-        seconds.append(time.perf_counter() - started)
-    assert all(re.search(rf"^  {name} ", result.stdout, re.M) for name in ("demo", "tune", "eval", "merge", "report", "show", "plan"))
+@pytest.fixture
+def seal(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Seal:
+    """Run a command in `place` as the shell would, without a new process."""
+
+    def run(*arguments: Any) -> Result:
+        monkeypatch.chdir(place)
+        monkeypatch.setattr(sys, "argv", ["seal", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return Result(code, *capsys.readouterr())
+
+    return run
+
+
+def test_help_names_every_command_and_loads_nothing_heavy() -> None:
+    shown = subprocess.run([sys.executable, "-m", "seal_attention", "--help"], capture_output=True, text=True).stdout
+    names = get_command(app).commands  # type: ignore[attr-defined]
+    assert all(re.search(rf"^  {name} ", shown, re.MULTILINE) for name in names)
+    heavy = "{'torch', 'transformers', 'peft', 'plotly', 'wonderwords'} & set(sys.modules)"
     loaded = subprocess.run(
-        [sys.executable, "-c", "import sys, seal_attention.cli; print('torch' in sys.modules)"], capture_output=True, text=True
+        [sys.executable, "-c", f"import sys, seal_attention.cli; print({heavy})"], capture_output=True, text=True
     )
-    assert loaded.stdout.strip() == "False"
+    assert loaded.stdout.strip() == "set()"
 
 
 @pytest.mark.parametrize("command", ["demo", "tune", "eval", "compare", "merge", "report", "show", "plan"])
 def test_every_option_is_explained(command: str) -> None:
-    from typer.main import get_command
-
-    from seal_attention.cli import app
-
     for parameter in get_command(app).commands[command].params:  # type: ignore[attr-defined]
         assert getattr(parameter, "help", None) or parameter.name == "help", f"{command} {parameter.name} has no help"
 
 
-def test_the_stages_join_by_run_folders(place: Path) -> None:
-    tuned = seal("tune", "model", "--lines", 2, "--questions", 2, "--samples", 3, "--out", "tuned", "--json", cwd=place)
+def test_the_stages_join_by_run_folders(place: Path, seal: Seal) -> None:
+    tuned = seal("tune", "model", "--lines", 2, "--questions", 2, "--samples", 3, "--out", "tuned", "--json")
     assert tuned.returncode == 0, tuned.stderr
     assert json.loads(tuned.stdout)["steps"] == 3
     asked = ("--lines", 2, "--questions", 2, "--n", 4, "--json")
-    base = seal("eval", "model", *asked, "--out", "base", cwd=place)
-    after = seal("eval", "model", *asked, "--out", "after", "--adapter", "tuned/adapter", cwd=place)
+    base = seal("eval", "model", *asked, "--out", "base")
+    after = seal("eval", "model", *asked, "--out", "after", "--adapter", "tuned/adapter")
     (row,) = json.loads(after.stdout)["rows"]
     assert set(row) == {"method", "task", "lines", "tokens", "n", "correct", "accuracy", "low", "high"}
     assert (row["method"], row["n"], row["lines"]) == ("seal-c", 4, 2)
-    again = seal("eval", "model", *asked, "--out", "base", cwd=place)
+    again = seal("eval", "model", *asked, "--out", "base")
     assert again.stdout == base.stdout
-    assert json.loads(seal("compare", "base", "after", "--json", cwd=place).stdout)["rows"][0]["n"] == 4
-    merged = seal("merge", "tuned/adapter", "--out", "merged", "--verify", "--json", "--dtype", "float32", cwd=place)
+    assert json.loads(seal("compare", "base", "after", "--json").stdout)["rows"][0]["n"] == 4
+    merged = seal("merge", "tuned/adapter", "--out", "merged", "--verify", "--json", "--dtype", "float32")
     assert json.loads(merged.stdout)["greedy_agreement"] == 1.0, merged.stderr
-    page = seal("report", "base", "after", "tuned", "--out", "page.html", cwd=place)
+    page = seal("report", "base", "after", "tuned", "--out", "page.html")
     assert page.returncode == 0, page.stderr
     assert "seal-c" in (place / "page.html").read_text().lower()
 
 
-def test_show_marks_the_answer(place: Path) -> None:
-    shown = seal("show", "model", "--lines", 2, cwd=place).stdout
-    assert re.search(r"I need the number\.<\|end\|><\|assistant\|>⟦The <REGISTER_CONTENT> in line .* is \d+\.<\|end\|>⟧", shown)
+def test_show_marks_the_answer(seal: Seal) -> None:
+    shown = seal("show", "model", "--lines", 2).stdout
+    assert re.search(
+        r"I need the number\.<\|end\|><\|assistant\|>⟦The <REGISTER_CONTENT> in line .* is \d+\.<\|end\|>⟧", shown
+    )
 
 
-def test_plan_says_what_a_job_will_take(place: Path) -> None:
-    planned = json.loads(seal("plan", "model", "--lines", 4, "--questions", 2, "--json", cwd=place).stdout)
+def test_plan_says_what_a_job_will_take(seal: Seal) -> None:
+    planned = json.loads(seal("plan", "model", "--lines", 4, "--questions", 2, "--json").stdout)
     assert planned["contexts"] == 50
     assert planned["questions"] == 100
     assert planned["scales"] == {"seal-h": 8, "seal-c": 64}
     assert planned["tuning_memory_gb"] > 0
 
 
-def test_longevals_own_cases_are_read(place: Path) -> None:
+def test_longevals_own_cases_are_read(place: Path, seal: Seal) -> None:
     prompt = "Now the record start:\n\nline a-b: REGISTER_CONTENT is <5>\n\nWhat is in line a-b? I need the number. "
     case = {"random_idx": ["a-b", 0], "expected_number": 5, "num_lines": 1, "prompt": prompt}
     (place / "cases.jsonl").write_text(json.dumps(case) + "\n")
-    result = seal("eval", "model", "--task", "lines", "--cases", "cases.jsonl", "--json", cwd=place)
+    result = seal("eval", "model", "--task", "lines", "--cases", "cases.jsonl", "--json")
     (row,) = json.loads(result.stdout)["rows"]
     assert (row["n"], row["lines"]) == (1, 1)
 
@@ -125,13 +145,13 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD, ids=list(BAD))
-def test_bad_input_is_one_sentence_and_an_exit_code(place: Path, case: str) -> None:
+def test_bad_input_is_one_sentence_and_an_exit_code(place: Path, seal: Seal, case: str) -> None:
     arguments, code, pattern = BAD[case]
     (place / "made-file").write_text("")
     (place / "made-adapter").mkdir(exist_ok=True)
     (place / "made-adapter" / "adapter_config.json").write_text("{}")
     before = sorted(path.name for path in (place / "model").iterdir())
-    result = seal(*arguments, cwd=place)
+    result = seal(*arguments)
     assert result.returncode == code, result.stderr
     assert re.search(pattern, " ".join(result.stderr.split())), result.stderr
     assert "Traceback" not in result.stderr
@@ -139,32 +159,30 @@ def test_bad_input_is_one_sentence_and_an_exit_code(place: Path, case: str) -> N
     assert sorted(path.name for path in (place / "model").iterdir()) == before
 
 
-def test_a_traceback_is_there_for_who_asks(place: Path) -> None:
-    assert "Traceback" in seal("eval", "no/such-model", "--debug", cwd=place).stderr
+def test_a_traceback_is_there_for_who_asks(seal: Seal) -> None:
+    with pytest.raises(runs.UsageError):
+        seal("eval", "no/such-model", "--debug")
 
 
-def test_a_full_disk_in_the_middle_of_tuning_loses_nothing(place: Path) -> None:
-    arguments = ("tune", "model", "--lines", "2", "--questions", "2", "--samples", "4", "--out")
-    assert seal(*arguments, "whole", cwd=place).returncode == 0
-    full = """
-import errno, sys
-from seal_attention import runs
-from seal_attention.tuning import loop
-keep, calls = loop._keep, []
-def full(*arguments):
-    calls.append(1)
-    if len(calls) == 3:
-        raise runs.write_failure(arguments[0].folder / "state.safetensors", OSError(errno.ENOSPC, "No space left on device"))
-    keep(*arguments)
-loop._keep = full
-from seal_attention.__main__ import main
-main()
-"""
-    command = [sys.executable, "-c", full, *arguments, "cut"]
-    failed = subprocess.run(command, cwd=place, capture_output=True, text=True)
+def test_a_full_disk_in_the_middle_of_tuning_loses_nothing(
+    place: Path, seal: Seal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("tune", "model", "--lines", 2, "--questions", 2, "--samples", 4, "--out")
+    assert seal(*arguments, "whole").returncode == 0
+    replace, replaced = Path.replace, []
+
+    def full_at_the_third_state(source: Path, target: Path) -> Path:
+        replaced.append(target.name)
+        if replaced.count(loop.STATE) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return replace(source, target)
+
+    monkeypatch.setattr(Path, "replace", full_at_the_third_state)
+    failed = seal(*arguments, "cut")
     assert failed.returncode == 1
     assert "No space left on device" in failed.stderr
-    assert "Traceback" not in failed.stderr
-    assert seal(*arguments, "cut", cwd=place).returncode == 0
+    assert not list((place / "cut").glob(".*"))
+    monkeypatch.setattr(Path, "replace", replace)
+    assert seal(*arguments, "cut").returncode == 0
     name = "adapter/adapter_model.safetensors"
     assert (place / "cut" / name).read_bytes() == (place / "whole" / name).read_bytes()
