@@ -123,6 +123,7 @@ def test_sizing_finds_the_most_lines_that_stay_within_the_tokens() -> None:
     def budget(sample: object) -> int:
         return len(LINE_PATTERN.findall(sample.context)) * 20 + 100  # type: ignore[attr-defined]
 
-    assert sized_by_tokens(Lines, 1024, 2, False, budget).lines == 45  # 45 * 20 + 100 = 1000, and 1 % more is 1010
+    assert sized_by_tokens(Lines, 1024, 2, False, budget) == Lines(45, 2)  # 45 * 20 + 100 = 1000, 1 % more is 1010
+    assert sized_by_tokens(Lines, 200, None, False, budget) == Lines(4, 4)
     with pytest.raises(UsageError, match="needs 141 tokens"):
         sized_by_tokens(Lines, 120, 2, False, budget)

@@ -87,13 +87,17 @@ def tune(
     task: Task = "lines",
     lines: Sizes = None,
     length: Lengths = None,
-    questions: Questions = 8,
+    questions: Questions = None,
     samples: Annotated[int, typer.Option(help="Contexts to tune on.")] = 50,
     lr: Annotated[
         float | None,
         typer.Option(
             help="AdamW's constant learning rate. [default: seal-h 0.1, seal-c 0.02, seal-l and seal-d 0.0002]"
         ),
+    ] = None,
+    average: Annotated[
+        bool | None,
+        typer.Option(help="Keep the mean of the last half of the steps. [default: for seal-h]", show_default=False),
     ] = None,
     epochs: Annotated[int, typer.Option(help="Times each context is seen.")] = 1,
     batch: Annotated[int, typer.Option(help="Questions of a context that run at a time; fewer need less memory.")] = 8,
@@ -116,26 +120,32 @@ def tune(
     from .prompts import Encoder
     from .runs import Run, plain
     from .tasks import draw
-    from .tuning.loop import DEFAULT_RATES, TuneSettings
+    from .tuning.loop import AVERAGED, DEFAULT_RATES, TuneSettings
     from .tuning.loop import tune as run_tuning
 
     settings = TuneSettings(
-        method, lr if lr is not None else DEFAULT_RATES.get(method, 1.0), epochs, batch, checkpoint, seed
+        method,
+        DEFAULT_RATES.get(method, 1.0) if lr is None else lr,
+        method in AVERAGED if average is None else average,
+        epochs,
+        batch,
+        checkpoint,
+        seed,
     )
     if samples < 1:
         raise UsageError(f"--samples must be at least 1, not {samples}; 50 is the default")
     asked = {"model": model, "revision": revision, "dtype": dtype, "attention": attention, "task": task, "lines": lines,
              "length": length, "questions": questions, "samples": samples, **plain(settings)}  # fmt: skip
-    sizes_of(task, lines, length, questions)  # refuse bad sizes before anything is loaded
+    sizes_of(task, lines, length, questions, most=24)  # refuse bad sizes before anything is loaded
     run = Run.open(out or default_folder("tune", method, asked), "tune", asked)
     results = run.results
     if results is None:
         loaded = _load(model, dtype, device, attention, revision, trust)
-        sizes = sizes_of(task, lines, length, questions, encoder=Encoder(loaded.tokenizer))
+        sizes = sizes_of(task, lines, length, questions, encoder=Encoder(loaded.tokenizer), most=24)
         if len(sizes) != 1:
             raise UsageError(f"tuning takes one size, not {len(sizes)}; give one value to --lines or --length")
-        contexts = draw(sizes[0], "train", seed, samples * questions)
-        notes = {"task": task, **sizes[0].cell, "questions": questions, "samples": samples}
+        contexts = draw(sizes[0], "train", seed, samples * sizes[0].questions)
+        notes = {"task": task, **sizes[0].cell, "questions": sizes[0].questions, "samples": samples}
         run_tuning(run, loaded, contexts, settings, notes=notes, watcher=console.Bars(as_json))
         results = run.results
     _print({**(results or {}), "run": str(run.folder)}, as_json)
@@ -150,7 +160,7 @@ def evaluate(
     lines: Sizes = None,
     length: Lengths = None,
     n: Annotated[int, typer.Option("--n", help="Questions a cell, rounded up to whole contexts.")] = 100,
-    questions: Questions = 8,
+    questions: Questions = None,
     cases: Annotated[
         Path | None, typer.Option(help="The benchmark's own test-case file (JSON lines) instead of generated text.")
     ] = None,
@@ -267,7 +277,7 @@ def show(
     task: Task = "lines",
     lines: Sizes = None,
     length: Lengths = None,
-    questions: Questions = 1,
+    questions: Questions = None,
     prefixed: Prefixed = False,
     index: Annotated[int, typer.Option(help="Which sample.")] = 0,
     seed: Seed = 0,
@@ -283,7 +293,7 @@ def show(
     if split not in ("train", "test"):
         raise UsageError(f"unknown --split {split!r}; choose train or test")
     encoder = Encoder(load_tokenizer(model, revision=revision, trust_remote_code=trust))
-    size = sizes_of(task, lines, length, questions, prefixed, encoder, default="10")[0]
+    size = sizes_of(task, lines, length, questions, prefixed, encoder, default="10", most=1)[0]
     example = encoder.encode(size.sample(seed, split, index))
     decode = encoder.tokenizer.decode
     shown = [(decode([*example.prefix_ids, *q.suffix_ids]), decode(q.answer_ids)) for q in example.questions]
@@ -303,7 +313,7 @@ def plan(
     task: Task = "lines",
     lines: Sizes = None,
     length: Lengths = None,
-    questions: Questions = 8,
+    questions: Questions = None,
     samples: Annotated[int, typer.Option(help="Contexts.")] = 50,
     batch: Annotated[int, typer.Option(help="Questions of a context that run at a time.")] = 8,
     checkpoint: Annotated[bool, typer.Option("--checkpoint", help="As in `seal tune`.")] = False,
@@ -320,10 +330,10 @@ def plan(
 
     target = models.pick_device(device)
     bare = models.skeleton(model, models.local_folder(model, revision), trust_remote_code=trust)
-    size = sizes_of(task, lines, length, questions, encoder=Encoder(bare.tokenizer))[0]
+    size = sizes_of(task, lines, length, questions, encoder=Encoder(bare.tokenizer), most=24)[0]
     facts = planning.plan(
         bare,
-        draw(size, "train", 0, samples * questions),
+        draw(size, "train", 0, samples * size.questions),
         models.pick_dtype(dtype, target),
         target,
         batch=batch,

@@ -22,7 +22,7 @@ from .report import build_report
 from .runs import Run, Watcher, load_json, plain, save_json
 from .tasks import draw
 from .tasks.lines import Lines
-from .tuning.loop import DEFAULT_RATES, TuneSettings, tune
+from .tuning.loop import AVERAGED, DEFAULT_RATES, TuneSettings, tune
 
 SUMMARY = "summary.json"
 METHODS = ("seal-h", "seal-c")
@@ -36,15 +36,16 @@ class DemoSettings:
 
     sizes: tuple[int, ...] = (20, 40, 80, 160)
     cell_questions: int = 104
+    context_questions: int = 8
     tuned_lines: int = 40
-    questions: int = 8
+    tuned_questions: int = 24
     samples: int = 50
     model: str = DEFAULT_MODEL
     dtype: str = "auto"
     device: str = "auto"
 
 
-QUICK = DemoSettings(sizes=(10, 20), cell_questions=24, tuned_lines=20, samples=16)
+QUICK = DemoSettings(sizes=(10, 20), cell_questions=24, tuned_lines=20, tuned_questions=10, samples=16)
 
 
 @dataclass
@@ -94,7 +95,8 @@ class Demo:
         settings = self.settings
         run = Run.open(self.folder / method, "eval", {"method": method, "task": "lines", "seed": 0, **plain(settings)})
         if run.results is None:
-            tasks = [Lines(size, settings.questions, prefixed=method == "base-prefixed") for size in settings.sizes]
+            prefixed = method == "base-prefixed"
+            tasks = [Lines(size, settings.context_questions, prefixed) for size in settings.sizes]
             cells = [Cell(draw(task, "test", 0, settings.cell_questions), task.score) for task in tasks]
             adapter = adapters.load(adapter_folder, self.model()) if adapter_folder else None
             evaluate(
@@ -105,21 +107,15 @@ class Demo:
 
     def tuned(self, method: str) -> Path:
         """The folder of one method's adapter."""
-        settings, lr = self.settings, DEFAULT_RATES[method]
-        run = Run.open(
-            self.folder / f"tune-{method}", "tune", {"method": method, "task": "lines", "lr": lr, **plain(settings)}
-        )
+        settings = self.settings
+        how = TuneSettings(method, DEFAULT_RATES[method], method in AVERAGED)
+        asked = {**plain(settings), **plain(how), "task": "lines"}
+        run = Run.open(self.folder / f"tune-{method}", "tune", asked)
         if run.results is None:
-            samples = draw(
-                Lines(settings.tuned_lines, settings.questions), "train", 0, settings.samples * settings.questions
-            )
-            notes = {
-                "task": "lines",
-                "lines": settings.tuned_lines,
-                "questions": settings.questions,
-                "samples": settings.samples,
-            }
-            tune(run, self.model(), samples, TuneSettings(method, lr), notes=notes, watcher=self.watcher)
+            size = Lines(settings.tuned_lines, settings.tuned_questions)
+            samples = draw(size, "train", 0, settings.samples * size.questions)
+            notes = {"task": "lines", **size.cell, "questions": size.questions, "samples": settings.samples}
+            tune(run, self.model(), samples, how, notes=notes, watcher=self.watcher)
             self.finished(f"tune-{method}")
         return run.folder / "adapter"
 

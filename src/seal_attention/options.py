@@ -26,7 +26,12 @@ Sizes = Annotated[str | None, typer.Option("--lines", help="Size in lines; sever
 Lengths = Annotated[
     str | None, typer.Option("--length", help="Size in tokens instead, prompt and answer together: 4k, or 1k,2k,4k.")
 ]
-Questions = Annotated[int, typer.Option(help="Questions asked of each context; more cost little and teach more.")]
+Questions = Annotated[
+    int | None,
+    typer.Option(
+        help="Questions asked of each context; more cost little and teach more. [default: 24 to tune, 8 to ask]"
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of the generated text.")]
 Strength = Annotated[
     float, typer.Option(help="Dial: effective scale = 1 + strength x (scale - 1); 0 is the base, 1 the tuned model.")
@@ -47,12 +52,13 @@ def sizes_of(
     task: str,
     lines: str | None,
     length: str | None,
-    questions: int,
+    questions: int | None,
     prefixed: bool = False,
     encoder: Any = None,
     default: str = "40",
+    most: int = 8,
 ) -> list[Any]:
-    """The sizes typed -> tasks; `default` lines where no size was typed.
+    """The sizes typed -> tasks; `default` lines where no size was typed, `most` questions where no number was.
 
     Lengths are sized with the model's encoder; without one they are only checked, and no task comes back.
     """
@@ -63,11 +69,12 @@ def sizes_of(
     if lines and length:
         raise UsageError(f"--lines {lines} and --length {length} both set the size; give one of them")
     if not length:
-        return [kind(count, questions, prefixed) for count in parse_counts("--lines", lines or default)]
+        sizes = parse_counts("--lines", lines or default)
+        return [kind(count, min(most, count) if questions is None else questions, prefixed) for count in sizes]
     counts = parse_counts("--length", length)
     if encoder is None:
         return []
-    return [sized_by_tokens(kind, tokens, questions, prefixed, encoder.budget) for tokens in counts]
+    return [sized_by_tokens(kind, tokens, questions, prefixed, encoder.budget, most) for tokens in counts]
 
 
 def default_folder(command: str, method: str, settings: dict[str, Any]) -> Path:

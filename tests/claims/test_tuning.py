@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import tiny
 from seal_attention import adapters
@@ -30,7 +31,7 @@ def contexts(count: int) -> list[Sample]:
 
 def tuned(folder: Path, method: str = "seal-c", model: LoadedModel | None = None, **settings: Any) -> Path:
     """Tune a tiny model on six contexts in `folder`."""
-    asked = TuneSettings(method, **{"lr": 1e-2, **settings})
+    asked = TuneSettings(method, **{"lr": 1e-2, "average": True, **settings})
     run = Run.open(folder, "tune", {"method": method})
     return tune(run, model or tiny.load("llama"), contexts(6), asked, notes={"task": "lines"})
 
@@ -51,7 +52,7 @@ class StoppedAfter(Unwatched):
 @pytest.mark.parametrize("method", adapters.METHODS)
 def test_resumed_equals_uninterrupted_byte_for_byte(tmp_path: Path, method: str) -> None:
     whole = tuned(tmp_path / "whole", method)
-    asked = TuneSettings(method, lr=1e-2)
+    asked = TuneSettings(method, lr=1e-2, average=True)
     with pytest.raises(KeyboardInterrupt):
         run = Run.open(tmp_path / "cut", "tune", {"method": method})
         tune(run, tiny.load("llama"), contexts(6), asked, notes={"task": "lines"}, watcher=StoppedAfter(3))
@@ -70,13 +71,25 @@ def test_a_step_recorded_but_not_kept_is_taken_again(tmp_path: Path) -> None:
             run,
             tiny.load("llama"),
             contexts(6),
-            TuneSettings("seal-c", 1e-2),
+            TuneSettings("seal-c", 1e-2, average=True),
             notes={"task": "lines"},
             watcher=StoppedAfter(2),
         )
     Run.open(tmp_path / "cut", "tune", {"method": "seal-c"}).append(STEPS, {"step": 3, "loss": 99.0})
     cut = tuned(tmp_path / "cut")
     assert (whole / WEIGHTS_FILE).read_bytes() == (cut / WEIGHTS_FILE).read_bytes()
+
+
+def test_the_averaged_adapter_is_the_mean_of_the_last_half_of_the_steps(tmp_path: Path) -> None:
+    values = []
+    for steps in (4, 5, 6):
+        run = Run.open(tmp_path / f"{steps}", "tune", {})
+        folder = tune(run, tiny.load("llama"), contexts(steps), TuneSettings("seal-c", 1e-2), notes={})
+        values.append(load_file(folder / WEIGHTS_FILE))
+    averaged = load_file(tuned(tmp_path / "averaged") / WEIGHTS_FILE)
+    for name, tensor in averaged.items():
+        torch.testing.assert_close(tensor, sum(value[name] for value in values) / 3)
+        assert not torch.equal(tensor, values[-1][name])
 
 
 @pytest.mark.parametrize("method", ["seal-h", "seal-l"])
@@ -113,7 +126,14 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_last_good_ad
 
     run = Run.open(tmp_path / "bad", "tune", {"method": "seal-c"})
     with pytest.raises(NotFinite, match="step 7 of 7") as caught:
-        tune(run, model, [*hurt, hurt[0]], TuneSettings("seal-c", 1e-2), notes={"task": "lines"}, watcher=Poison())
+        tune(
+            run,
+            model,
+            [*hurt, hurt[0]],
+            TuneSettings("seal-c", 1e-2, average=True),
+            notes={"task": "lines"},
+            watcher=Poison(),
+        )
     assert caught.value.exit_code == 1
     assert (tmp_path / "bad" / "adapter" / WEIGHTS_FILE).read_bytes() == (good / WEIGHTS_FILE).read_bytes()
     assert run.results is None

@@ -47,7 +47,9 @@ def test_the_commands_for_ones_own_model_run_one_after_the_other(
     for command in commands:
         arguments = shlex.split(command.replace("YOUR_MODEL", "model").replace("2k,4k", "1k").replace("4k", "1k"))
         monkeypatch.setattr(sys, "argv", [*arguments, *small.get(arguments[1], [])])
-        main()
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert stop.value.code == 0, command
     assert (tmp_path / "report.html").exists()
     assert (tmp_path / "merged" / "model.safetensors").exists()
     assert "largest_logit_gap" in capsys.readouterr().out

@@ -25,31 +25,35 @@ def parse_counts(option: str, text: str) -> list[int]:
 
 
 def sized_by_tokens(
-    kind: type[Lines], tokens: int, questions: int, prefixed: bool, budget: Callable[[Sample], int]
+    kind: type[Lines],
+    tokens: int,
+    questions: int | None,
+    prefixed: bool,
+    budget: Callable[[Sample], int],
+    most: int = 8,
 ) -> Lines:
     """The largest task whose prompts, template and generation budget stay within `tokens`.
 
-    `budget` counts a sample's tokens with its generation budget. Bisection over the lines, about a dozen counts; 1 % of
-    the tokens is kept free because other samples of the same size differ a little. UsageError, with the number needed,
-    where even the smallest does not fit.
+    `budget` counts a sample's tokens with its generation budget; `questions` None asks `most`, or as many as there are
+    lines. Bisection over the lines, about a dozen counts; 1 % of the tokens is kept free because other samples of the
+    same size differ a little. UsageError, with the number needed, where even the smallest does not fit.
     """
 
     def needed(lines: int) -> int:
-        task = kind(lines, min(questions, lines), prefixed)
-        return max(budget(task.sample(0, "test", -1 - probe)) for probe in range(PROBES))
+        task = kind(lines, 1, prefixed)
+        return int(MARGIN * max(budget(task.sample(0, "test", -1 - probe)) for probe in range(PROBES)))
 
-    smallest = max(1, questions)
-    if needed(smallest) * MARGIN > tokens:
+    smallest = questions or 1
+    if needed(smallest) > tokens:
         raise UsageError(
-            f"--length {tokens:,} can't hold a record of {smallest} lines, which needs "
-            f"{int(needed(smallest) * MARGIN):,} tokens; ask for more, "
-            "or for fewer --questions"
+            f"--length {tokens:,} can't hold a record of {smallest} lines, which needs {needed(smallest):,} tokens; "
+            "ask for more, or for fewer --questions"
         )
     low, high = smallest, max(smallest + 1, tokens // 8)  # a line is never under eight tokens
     while low < high:
         middle = (low + high + 1) // 2
-        if needed(middle) * MARGIN <= tokens:
+        if needed(middle) <= tokens:
             low = middle
         else:
             high = middle - 1
-    return kind(low, questions, prefixed)
+    return kind(low, min(most, low) if questions is None else questions, prefixed)

@@ -16,28 +16,34 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file
 
 from .. import adapters
 from ..errors import SealError, UsageError
 from ..models import LoadedModel
 from ..prompts import Encoder, Example, require_fit
-from ..runs import Run, Unwatched, Watcher, save_tensors
+from ..runs import Run, Unwatched, Watcher
 from ..samples import Sample
 from .objective import accumulate_gradients
+from .state import TuningState
 
 STEPS = "steps.jsonl"
 STATE = "state.safetensors"
 ADAPTER = "adapter"
 DEFAULT_RATES = {"seal-h": 1e-1, "seal-c": 2e-2, "seal-l": 2e-4, "seal-d": 2e-4}
+AVERAGED = {"seal-h"}  # methods whose rate is so high that the last step alone is a matter of luck (docs/log.md)
 
 
 @dataclass(frozen=True)
 class TuneSettings:
-    """How to tune: `lr` is AdamW's constant rate; `batch` questions run at a time; `checkpoint` saves memory."""
+    """How to tune.
+
+    `lr` is AdamW's constant rate; `average` takes the mean of the last half of the steps instead of the last one
+    (tuning/state.py); `batch` questions run at a time; `checkpoint` saves memory.
+    """
 
     method: str
     lr: float
+    average: bool = False
     epochs: int = 1
     batch: int = 8
     checkpoint: bool = False
@@ -83,19 +89,23 @@ def tune(
     torch.manual_seed(settings.seed)
     adapter = adapters.create(settings.method, model)
     parameters = adapter.parameters()
+    world = accelerator.num_processes
+    steps = math.ceil(len(samples) * settings.epochs / world)
     optimizer = accelerator.prepare(torch.optim.AdamW(parameters.values(), lr=settings.lr, weight_decay=0.0))
     folder = run.folder / ADAPTER
 
-    def save() -> None:
-        adapters.save(adapter, folder, model, {**notes, "lr": settings.lr, "seed": settings.seed})
+    state = TuningState(parameters, optimizer, steps // 2 if settings.average else None)
+    state.load(run.folder / STATE)
+    run.keep(STEPS, state.step)
 
-    world = accelerator.num_processes
-    steps = math.ceil(len(samples) * settings.epochs / world)
-    done = _restore(run, parameters, optimizer) if run.resumed else 0
-    run.keep(STEPS, done)
-    watcher.begin(f"tuning {settings.method}", (steps - done) * first.tokens)
+    def save() -> None:
+        settled = {"lr": settings.lr, "average": settings.average, "seed": settings.seed}
+        with state.averaged():
+            adapters.save(adapter, folder, model, {**notes, **settled})
+
+    watcher.begin(f"tuning {settings.method}", (steps - state.step) * first.tokens)
     with adapter.attached(model):
-        for step in range(done, steps):
+        for step in range(state.step, steps):
             started = time.perf_counter()
             sample = samples[(step * world + accelerator.process_index) % len(samples)]
             example = encoder.encode(sample)
@@ -110,14 +120,13 @@ def tune(
                 save()
                 raise NotFinite(
                     f"step {step + 1} of {steps} gave a loss of {loss} and a gradient norm of {norm}; the adapter of "
-                    f"step {step} is kept "
-                    f"in {folder}: try a lower --lr than {settings.lr}, or --dtype float32"
+                    f"step {step} is kept in {folder}: try a lower --lr than {settings.lr}, or --dtype float32"
                 )
-            optimizer.step()
+            state.advance()
             seconds = time.perf_counter() - started
             if accelerator.is_main_process:
                 run.append(STEPS, _record(step + 1, example, loss, norm, seconds))
-                _keep(run, parameters, optimizer, step + 1)
+                state.save(run.folder / STATE)
             watcher.advance(first.tokens, f"loss {loss:.3f}  {example.tokens / seconds:,.0f} tokens/s")
     watcher.end()
     if accelerator.is_main_process:
@@ -148,42 +157,7 @@ def _gradient_norm(parameters: Mapping[str, torch.nn.Parameter]) -> float:
     if missing:
         raise SealError(
             f"no gradient reached {len(missing)} of {len(parameters)} adapter parameters (the first: {missing[0]}); "
-            "this model "
-            "can't be tuned as loaded: try --dtype float32, or an unquantised copy of it"
+            "this model can't be tuned as loaded: try --dtype float32, or an unquantised copy of it"
         )
     gradients = [parameter.grad for parameter in parameters.values() if parameter.grad is not None]
     return float(torch.stack([gradient.float().norm() for gradient in gradients]).norm())
-
-
-def _keep(run: Run, parameters: Mapping[str, torch.nn.Parameter], optimizer: Any, step: int) -> None:
-    """Write everything the next step depends on: the numbers, AdamW's moments and how many steps were taken."""
-    tensors: dict[str, torch.Tensor] = {}
-    for name, parameter in parameters.items():
-        state = optimizer.state[parameter]
-        tensors |= {
-            f"value.{name}": parameter.detach(),
-            f"mean.{name}": state["exp_avg"],
-            f"square.{name}": state["exp_avg_sq"],
-        }
-    save_tensors(
-        run.folder / STATE,
-        {name: tensor.cpu().contiguous() for name, tensor in tensors.items()} | {"step": torch.tensor(step)},
-    )
-
-
-def _restore(run: Run, parameters: Mapping[str, torch.nn.Parameter], optimizer: Any) -> int:
-    """Take up what `_keep` wrote; returns the steps already done."""
-    path = run.folder / STATE
-    if not path.exists():
-        return 0
-    tensors = load_file(path)
-    step = int(tensors["step"])
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(tensors[f"value.{name}"])
-            optimizer.state[parameter] = {
-                "step": torch.tensor(float(step)),
-                "exp_avg": tensors[f"mean.{name}"].to(parameter.device),
-                "exp_avg_sq": tensors[f"square.{name}"].to(parameter.device),
-            }
-    return step
