@@ -92,12 +92,12 @@ def tune(
     lr: Annotated[
         float | None,
         typer.Option(
-            help="AdamW's constant learning rate. [default: seal-h 0.1, seal-c 0.02, seal-l and seal-d 0.0002]"
+            help="AdamW's constant learning rate. [default: seal-h 0.15, seal-c 0.02, seal-l and seal-d 0.0002]"
         ),
     ] = None,
     average: Annotated[
         bool | None,
-        typer.Option(help="Keep the mean of the last half of the steps. [default: for seal-h]", show_default=False),
+        typer.Option(help="Keep the mean of the last half of the steps. [default: for seal-h and seal-c]", show_default=False),
     ] = None,
     epochs: Annotated[int, typer.Option(help="Times each context is seen.")] = 1,
     batch: Annotated[int, typer.Option(help="Questions of a context that run at a time; fewer need less memory.")] = 8,

@@ -29,8 +29,8 @@ from .state import TuningState
 STEPS = "steps.jsonl"
 STATE = "state.safetensors"
 ADAPTER = "adapter"
-DEFAULT_RATES = {"seal-h": 1e-1, "seal-c": 2e-2, "seal-l": 2e-4, "seal-d": 2e-4}
-AVERAGED = {"seal-h"}  # methods whose rate is so high that the last step alone is a matter of luck (docs/log.md)
+DEFAULT_RATES = {"seal-h": 1.5e-1, "seal-c": 2e-2, "seal-l": 2e-4, "seal-d": 2e-4}
+AVERAGED = {"seal-h", "seal-c"}  # at their rates the last step alone is a matter of luck (docs/log.md)
 
 
 @dataclass(frozen=True)
