@@ -97,7 +97,9 @@ def tune(
     ] = None,
     average: Annotated[
         bool | None,
-        typer.Option(help="Keep the mean of the last half of the steps. [default: for seal-h and seal-c]", show_default=False),
+        typer.Option(
+            help="Keep the mean of the last half of the steps. [default: for seal-h and seal-c]", show_default=False
+        ),
     ] = None,
     epochs: Annotated[int, typer.Option(help="Times each context is seen.")] = 1,
     batch: Annotated[int, typer.Option(help="Questions of a context that run at a time; fewer need less memory.")] = 8,

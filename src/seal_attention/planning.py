@@ -70,15 +70,15 @@ class Shapes:
 def tuning_memory(shapes: Shapes, prefix: int, question: int, batch: int, checkpoint: bool) -> int:
     """Peak bytes of a tuning step: weights, the prefix's activations (or layer inputs), and one batch of questions.
 
-    A batch of questions holds its own activations and, for the attention's backward pass, keys and values repeated for
-    each row and query head.
+    A batch of questions holds its own activations and, for the attention's backward pass, the prefix's keys and values
+    repeated for each query head.
     """
     weights = (shapes.parameters + shapes.embeddings) * shapes.item
     if checkpoint:
         kept = prefix * (shapes.layers * shapes.hidden * shapes.item + shapes.layer_activations)
     else:
         kept = prefix * shapes.layers * shapes.layer_activations
-    repeated = batch * (prefix + question) * 2 * shapes.layers * shapes.heads * shapes.head_size * shapes.item
+    repeated = (prefix + batch * question) * 2 * shapes.layers * shapes.heads * shapes.head_size * shapes.item
     asked = batch * question * shapes.layers * shapes.layer_activations + repeated
     return OVERHEAD_BYTES + weights + kept + asked + 2 * prefix * shapes.cache
 
