@@ -17,7 +17,7 @@ from .models import LoadedModel
 from .prompts import Encoder, Example
 from .samples import Sample
 
-EFFICIENCY = 0.5  # of the measured matrix-product rate that a whole step reaches (docs/results.md)
+EFFICIENCY = 0.3  # of the measured matrix-product rate that a whole step reaches (docs/results.md)
 OVERHEAD_BYTES = 700_000_000  # the interpreter with torch and transformers loaded
 
 
