@@ -6,6 +6,7 @@ Results go to standard output, progress and complaints to standard error.
 
 from __future__ import annotations
 
+import atexit
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -53,6 +54,7 @@ class Bars:
         )
         self.bars = Progress(*columns, console=ERR, speed_estimate_period=600)
         self.bars.start()
+        atexit.register(self.bars.stop)  # an error in the middle must give the terminal its cursor back
         self.job = self.bars.add_task(title, total=cost, note="")
 
     def advance(self, cost: float, note: str = "") -> None:

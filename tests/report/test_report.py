@@ -21,6 +21,7 @@ from seal_attention.report import build_report
 from seal_attention.report.figures import accuracy_figure, head_map_figure, loss_figure, span_of
 from seal_attention.report.folders import HeadMap, read_runs
 from seal_attention.report.tables import finding_of, panels_of
+from seal_attention.report.wording import bare_percent
 
 ATTACK = '</script><script>alert(1)</script><img src=x onerror=alert(2)>" onfocus="alert(3)'
 
@@ -355,3 +356,24 @@ def test_foreign_folder_is_refused_by_name(tmp_path: Path, kind: str) -> None:
 def test_no_folder_at_all_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no run folder given"):
         build_report([], tmp_path / "page.html")
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [
+        (0.1346, "13"),
+        (0.9053, "91"),
+        (0.0001, "0.1"),
+        (0.0017, "0.2"),
+        (0.0096, "1"),
+        (0.9983, "99.8"),
+        (0.99999, "99.9"),
+    ],
+)
+def test_a_share_is_rounded_once_and_a_few_never_to_none(share: float, shown: str) -> None:
+    assert bare_percent(share) == shown
+
+
+@pytest.mark.parametrize(("share", "shown"), [(0.0, "0"), (1.0, "100")])
+def test_none_and_all_are_whole(share: float, shown: str) -> None:
+    assert bare_percent(share) == shown

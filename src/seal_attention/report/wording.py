@@ -31,8 +31,10 @@ def colour_name(method: str) -> str:
 
 def bare_percent(share: float) -> str:
     """A share in per cent, rounded to whole ones unless that would turn a few into none or nearly all into all."""
-    value = round(100 * share, 1)
-    return f"{value:.1f}" if 0 < value < 1 or 99 < value < 100 else f"{value:.0f}"
+    value = 100 * share  # rounded once: by way of tenths, 13.46 would become 13.5 and then 14
+    if 0 < value < 0.95 or 99.05 <= value < 100:
+        return f"{min(max(value, 0.1), 99.9):.1f}"
+    return f"{value:.0f}"
 
 
 def percent(share: float) -> str:
