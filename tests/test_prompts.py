@@ -138,3 +138,25 @@ def test_joined_ends_that_need_more_tokens_than_apart_are_cut_again() -> None:
         example = Encoder(tiny.tokenizer(), window).encode(sample)
         assert example.longest_prompt + sample.max_new_tokens <= window
         assert example.cut_tokens > 0
+
+
+def test_questions_asked_along_the_way_share_what_their_own_prompts_begin_with() -> None:
+    sample, encoder = tiny.along(), Encoder(tiny.tokenizer())
+    example = encoder.encode(sample)
+    places = [example.stands_after(question) for question in example.questions]
+    assert len(set(places)) == 3
+    assert max(places) == len(example.prefix_ids)
+    for encoded, question in zip(example.questions, sample.questions, strict=True):
+        assert example.prompt_ids(encoded) == encoder.prompt_ids(sample, question)
+        text = tiny.tokenizer().decode(example.prompt_ids(encoded))
+        assert sample.context[: question.sees] in text
+        assert question.sees is None or sample.context[question.sees :] not in text
+
+
+def test_the_parts_of_an_example_hold_the_same_prompts() -> None:
+    example = Encoder(tiny.tokenizer()).encode(tiny.along())
+    prompts = sorted(example.prompt_ids(question) for question in example.questions)
+    parts = example.parts()
+    assert len(parts) == 3
+    assert all(question.after is None for part in parts for question in part.questions)
+    assert sorted(part.prompt_ids(question) for part in parts for question in part.questions) == prompts

@@ -7,6 +7,7 @@ an attention off by one position writes other tokens.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,13 @@ def sample(max_new_tokens: int = 6) -> Sample:
 def example(max_new_tokens: int = 6) -> Example:
     """The sample encoded; its shared prefix is longer than WINDOW."""
     return Encoder(tokenizer()).encode(sample(max_new_tokens))
+
+
+def along(max_new_tokens: int = 6) -> Sample:
+    """The sample with two of its questions asked before the context has ended, at different places."""
+    whole = sample(max_new_tokens)
+    seen = zip(whole.questions, (18, None, 34), strict=True)
+    return dataclasses.replace(whole, questions=tuple(dataclasses.replace(q, sees=sees) for q, sees in seen))
 
 
 class Float64(TorchFunctionMode):

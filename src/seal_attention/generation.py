@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from transformers import DynamicCache
@@ -17,7 +17,7 @@ from transformers.cache_utils import DynamicLayer
 
 from .models import LoadedModel
 from .prompts import EncodedQuestion, Example
-from .shared_prefix import PrefixCache, answer_logits, pad_rows, rows_that_fit
+from .shared_prefix import PrefixCache, answer_logits, forgets, pad_rows, rows_that_fit
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,31 @@ def answer_questions(
     model: LoadedModel, example: Example, stops: Collection[int], *, draft: bool = True
 ) -> list[Answer]:
     """Greedy answers to every question of the example, at most `sample.max_new_tokens` tokens each."""
-    limit = example.sample.max_new_tokens
-    prefix = PrefixCache.prefill(model, example.prefix_ids)
+    whole = None if forgets(model) else PrefixCache.prefill(model, example.prefix_ids)
+    places = [example.stands_after(question) for question in example.questions]
+    answers: dict[int, Answer] = {}
+    for place in sorted(set(places)):
+        prefix = PrefixCache.prefill(model, example.prefix_ids[:place]) if whole is None else whole.cut(place)
+        asked = [number for number, own in enumerate(places) if own == place]
+        questions = [replace(example.questions[number], after=None) for number in asked]
+        found = _answers_after(model, prefix, questions, example.sample.max_new_tokens, stops, draft)
+        answers.update(zip(asked, found, strict=True))
+    return [answers[number] for number in range(len(places))]
+
+
+def _answers_after(
+    model: LoadedModel,
+    prefix: PrefixCache,
+    asked: Sequence[EncodedQuestion],
+    limit: int,
+    stops: Collection[int],
+    draft: bool,
+) -> list[Answer]:
+    """Greedy answers to questions that stand after the whole prefix."""
     answers: list[Answer] = []
     batch = rows_that_fit(model, prefix, limit)
-    for start in range(0, len(example.questions), batch):
-        questions = example.questions[start : start + batch]
+    for start in range(0, len(asked), batch):
+        questions = asked[start : start + batch]
         begun = _verified(model, questions, prefix) if draft else [[] for _ in questions]
         written = [_cut(ids, stops, limit) for ids in begun]
         open_rows = [row for row, ids in enumerate(written) if not _ended(ids, stops, limit)]

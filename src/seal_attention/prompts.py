@@ -8,7 +8,7 @@ text, so tuning and evaluation see the same prompt and the answer mask cannot mi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .errors import UsageError
@@ -23,10 +23,12 @@ ANSWER_MARK = "seal-answer-goes-here"
 @dataclass(frozen=True)
 class EncodedQuestion:
     """`suffix_ids`: what follows the shared prefix, up to where the answer starts (never empty); `answer_ids`: the
-    target and the token that ends the turn."""
+    target and the token that ends the turn; `after`: how many of the prefix's ids stand before the suffix, None for
+    all."""
 
     suffix_ids: tuple[int, ...]
     answer_ids: tuple[int, ...]
+    after: int | None = None
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,29 @@ class Example:
     @property
     def longest_prompt(self) -> int:
         """Tokens of the longest of the prompts."""
-        return len(self.prefix_ids) + max(len(question.suffix_ids) for question in self.questions)
+        return max(self.stands_after(question) + len(question.suffix_ids) for question in self.questions)
 
     @property
     def tokens(self) -> int:
         """Tokens that pass through the model once: the prefix, and every question with its answer."""
         return len(self.prefix_ids) + sum(len(q.suffix_ids) + len(q.answer_ids) for q in self.questions)
+
+    def stands_after(self, question: EncodedQuestion) -> int:
+        """How many of the prefix's ids stand before the question."""
+        return len(self.prefix_ids) if question.after is None else question.after
+
+    def prompt_ids(self, question: EncodedQuestion) -> tuple[int, ...]:
+        """The ids of one question's whole prompt."""
+        return (*self.prefix_ids[: question.after], *question.suffix_ids)
+
+    def parts(self) -> list[Example]:
+        """One example for each place of the prefix that questions stand after, in the order of the places."""
+        places = sorted({self.stands_after(question) for question in self.questions})
+        groups = {place: [q for q in self.questions if self.stands_after(q) == place] for place in places}
+        return [
+            replace(self, prefix_ids=self.prefix_ids[:place], questions=tuple(replace(q, after=None) for q in group))
+            for place, group in groups.items()
+        ]
 
 
 def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
@@ -76,7 +95,7 @@ class Encoder:
 
     def prompt_text(self, sample: Sample, question: Question) -> str:
         """The whole templated prompt of one question, up to and with the answer prefix; nothing of it cut."""
-        return self._around(sample, question, sample.context + question.text)
+        return self._around(sample, question, sample.user_turn(question))
 
     def _around(self, sample: Sample, question: Question, user: str) -> str:
         if not sample.templated:
@@ -126,7 +145,7 @@ class Encoder:
         LongBench's rule (`pred.py`): the turn, still without its template, keeps its first and last half of as many
         tokens as there is room for, decoded without special tokens and joined as text; the template comes after.
         """
-        user = sample.context + question.text
+        user = sample.user_turn(question)
         ids = self._encoded(self._around(sample, question, user))
         if not sample.cut_middle or self.window is None or len(ids) + sample.max_new_tokens <= self.window:
             return ids, 0
@@ -157,20 +176,22 @@ class Encoder:
         return (*ids, self.end_of_turn) if self.end_of_turn is not None else tuple(ids)
 
     def encode(self, sample: Sample) -> Example:
-        """One sample -> its example; the shared prefix is the longest common token prefix of its prompts."""
+        """One sample -> its example; the shared prefix is the longest common token prefix of its prompts.
+
+        Questions that see only a part of the context share as much of that prefix as their prompts begin with.
+        """
         if not sample.questions:
             raise UsageError(f"sample {sample.identifier} has no questions; give at least one")
         prompts, cuts = zip(*(self._within_window(sample, question) for question in sample.questions), strict=True)
-        shared = common_prefix(prompts)
-        return Example(
-            sample,
-            prompts[0][:shared],
-            tuple(
-                EncodedQuestion(prompt[shared:], self.answer_ids(question))
-                for prompt, question in zip(prompts, sample.questions, strict=True)
-            ),
-            max(cuts),
-        )
+        seen = [len(sample.context) if question.sees is None else question.sees for question in sample.questions]
+        furthest = [prompt for prompt, sees in zip(prompts, seen, strict=True) if sees == max(seen)]
+        prefix = furthest[0][: common_prefix(furthest)]
+        questions = []
+        for prompt, question in zip(prompts, sample.questions, strict=True):
+            shared = common_prefix([prompt, (*prefix, -1)])  # -1: the prefix may be shared to its end
+            after = None if shared == len(prefix) else shared
+            questions.append(EncodedQuestion(prompt[shared:], self.answer_ids(question), after))
+        return Example(sample, prefix, tuple(questions), max(cuts))
 
     def budget(self, sample: Sample) -> int:
         """Tokens the sample needs in the window: its longest prompt and its generation budget."""

@@ -26,12 +26,12 @@ SHAREABLE = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
 class PrefixCache:
     """Keys and values of a prefix, a pair for each layer with its own, each (1, key_value_heads, time, head_size).
 
-    An empty prefix gives an empty cache. What continues the prefix stands at `next_position` and after.
+    An empty prefix gives an empty cache. `positions` are those of its tokens, None for 0, 1, 2, ...
     """
 
-    def __init__(self, cache: DynamicCache, next_position: int) -> None:
+    def __init__(self, cache: DynamicCache, positions: Sequence[int] | None) -> None:
         self._cache = cache
-        self.next_position = next_position
+        self.positions = positions
 
     @classmethod
     def prefill(
@@ -49,7 +49,7 @@ class PrefixCache:
                 "length that matters"
             )
         cache = DynamicCache(config=model.model.config)
-        prefix = cls(cache, len(prefix_ids) if positions is None else positions[-1] + 1)
+        prefix = cls(cache, positions)
         unfit = [layer for layer in cache.layers if type(layer) not in SHAREABLE]
         if prefix_ids and not unfit:
             ids = torch.tensor([list(prefix_ids)], device=model.device)
@@ -72,7 +72,7 @@ class PrefixCache:
     @property
     def forgets(self) -> bool:
         """Whether some layer keeps only a sliding window of the prefix (or no prefix was run, so that nobody knows)."""
-        return any(getattr(layer, "is_sliding", False) for layer in self._cache.layers) or not self.tensors()
+        return _any_sliding(self._cache) or not self.tensors()
 
     def tensors(self) -> list[torch.Tensor]:
         """Keys and values of all layers: k0, v0, k1, v1, ..."""
@@ -87,11 +87,32 @@ class PrefixCache:
         for layer in cache.layers:
             if layer.keys is not None:
                 layer.keys, layer.values = next(remaining), next(remaining)
-        return PrefixCache(cache, self.next_position)
+        return PrefixCache(cache, self.positions)
+
+    def cut(self, length: int) -> PrefixCache:
+        """The prefix's first tokens alone, as views; of a cache that forgets this can't be had."""
+        if length == self.length:
+            return self
+        assert not self.forgets
+        held = self.with_tensors([tensor[:, :, :length] for tensor in self.tensors()])
+        return PrefixCache(held._cache, None if self.positions is None else self.positions[:length])
+
+    def position_after(self, length: int) -> int:
+        """Where what continues the first `length` tokens stands."""
+        return length if self.positions is None or not length else self.positions[length - 1] + 1
 
     def rows(self, count: int) -> Cache:
         """A fresh cache for a batch of `count` continuations; appending to it leaves the prefix as it is."""
         return self.with_tensors([tensor.expand(count, -1, -1, -1) for tensor in self.tensors()])._cache
+
+
+def forgets(model: LoadedModel) -> bool:
+    """Whether some layer of the model keeps only a sliding window."""
+    return _any_sliding(DynamicCache(config=model.model.config))
+
+
+def _any_sliding(cache: Cache) -> bool:
+    return any(getattr(layer, "is_sliding", False) for layer in cache.layers)
 
 
 def rows_that_fit(model: LoadedModel, prefix: PrefixCache, new_tokens: int) -> int:
@@ -123,18 +144,30 @@ def answer_logits(model: LoadedModel, questions: Sequence[EncodedQuestion], pref
 
     Vocabulary logits exist for answer positions alone. Where masks and positions can be given freely the questions
     stand one behind the other in a single row, so that the prefix's keys and values are read once and copied never;
-    elsewhere each is a row of a batch.
+    elsewhere each is a row of a batch, and all must stand after the whole prefix.
     """
     asked = [[*question.suffix_ids, *question.answer_ids[:-1]] for question in questions]
     answers = [len(question.answer_ids) for question in questions]
-    packed = model.takes_any_mask and not prefix.forgets
-    return (_in_one_row if packed else _in_rows)(model, asked, answers, prefix)
+    if not packs(model, prefix.forgets):
+        assert all(question.after is None for question in questions)
+        return _in_rows(model, asked, answers, prefix)
+    places = [prefix.length if question.after is None else question.after for question in questions]
+    return _in_one_row(model, asked, answers, places, prefix)
+
+
+def packs(model: LoadedModel, forgets: bool) -> bool:
+    """Whether questions can stand in a single row, each after its own place of the prefix."""
+    return model.takes_any_mask and not forgets
 
 
 def _in_one_row(
-    model: LoadedModel, asked: Sequence[Sequence[int]], answers: Sequence[int], prefix: PrefixCache
+    model: LoadedModel,
+    asked: Sequence[Sequence[int]],
+    answers: Sequence[int],
+    places: Sequence[int],
+    prefix: PrefixCache,
 ) -> list[torch.Tensor]:
-    """Each question sees the prefix and itself: causal blocks on the diagonal, positions that start anew in each."""
+    """Each question sees the prefix up to its place and itself: causal blocks on the diagonal, own positions in each."""
     lengths = torch.tensor([len(ids) for ids in asked], device=model.device)
     owner = torch.repeat_interleave(torch.arange(len(asked), device=model.device), lengths)
     place = torch.arange(len(owner), device=model.device)
@@ -142,11 +175,15 @@ def _in_one_row(
     mask = torch.zeros(len(owner), prefix.length + len(owner), dtype=dtype, device=model.device)
     seen = (owner[:, None] == owner[None, :]) & (place[:, None] >= place[None, :])
     mask[:, prefix.length :].masked_fill_(~seen, torch.finfo(dtype).min)
+    seen_of_prefix = torch.tensor(places, device=model.device)[owner]
+    unseen = torch.arange(prefix.length, device=model.device)[None] >= seen_of_prefix[:, None]
+    mask[:, : prefix.length].masked_fill_(unseen, torch.finfo(dtype).min)
+    starts = torch.tensor([prefix.position_after(place) for place in places], device=model.device)
     ends = lengths.cumsum(0)
     kept = torch.cat([torch.arange(end - n, end) for end, n in zip(ends.tolist(), answers, strict=True)])
     output = model.model(
         input_ids=torch.tensor([[token for ids in asked for token in ids]], device=model.device),
-        position_ids=(prefix.next_position + place - (ends - lengths)[owner])[None],
+        position_ids=(place + (starts - ends + lengths)[owner])[None],
         attention_mask=mask[None, None],
         past_key_values=prefix.rows(1),
         use_cache=True,
@@ -162,8 +199,8 @@ def _in_rows(
     first = min(len(ids) - n for ids, n in zip(asked, answers, strict=True))
     longest = max(map(len, asked))
     given = {}
-    if prefix.next_position != prefix.length:
-        start = prefix.next_position
+    start = prefix.position_after(prefix.length)
+    if start != prefix.length:
         given["position_ids"] = torch.arange(start, start + longest, device=model.device).expand(len(asked), -1)
     output = model.model(
         input_ids=pad_rows(asked, model.device),

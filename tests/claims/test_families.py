@@ -15,7 +15,7 @@ from seal_attention.adapters import Scales
 from seal_attention.errors import UsageError
 from seal_attention.generation import answer_questions
 from seal_attention.models import LoadedModel
-from seal_attention.prompts import EncodedQuestion, Example
+from seal_attention.prompts import EncodedQuestion, Encoder, Example
 from seal_attention.tuning.objective import accumulate_gradients
 from seal_attention.tuning.spreading import spread_positions
 
@@ -26,7 +26,7 @@ WALKS += [pytest.param(family, True, id=f"{family}-recomputed") for family in ti
 
 def prompt_ids(example: Example, question: EncodedQuestion) -> torch.Tensor:
     """The question's prompt and answer in one piece, (1, time)."""
-    return torch.tensor([[*example.prefix_ids, *question.suffix_ids, *question.answer_ids]])
+    return torch.tensor([[*example.prompt_ids(question), *question.answer_ids]])
 
 
 def logits(model: LoadedModel, example: Example) -> torch.Tensor:
@@ -112,13 +112,16 @@ def test_scaling_before_the_projection_differs_from_scaling_after(family_model: 
 
 
 @pytest.mark.usefixtures("_no_rounding")
+@pytest.mark.parametrize("along", [False, True], ids=["after", "along"])
 @pytest.mark.parametrize("spread", [False, True], ids=["dense", "spread"])
 @pytest.mark.parametrize("method", ["seal-h", "seal-c"])
 @pytest.mark.parametrize(("family", "checkpoint"), WALKS)
 def test_gradients_over_a_shared_prefix_equal_those_of_separate_full_prompts(
-    family: str, method: str, checkpoint: bool, spread: bool, example: Example
+    family: str, method: str, checkpoint: bool, spread: bool, along: bool, example: Example
 ) -> None:
     model = tiny.shared(family)
+    if along:
+        example = Encoder(model.tokenizer).encode(tiny.along())
     positions = spread_positions(example, 300, "0") if spread else None
     if spread and not model.takes_positions:
         with pytest.raises(UsageError, match="takes no positions"):
@@ -131,8 +134,9 @@ def test_gradients_over_a_shared_prefix_equal_those_of_separate_full_prompts(
         for question in example.questions:
             ids, given = prompt_ids(example, question), {}
             if positions:
-                after = range(positions[-1] + 1, positions[-1] + 1 + ids.shape[1] - len(positions))
-                given["position_ids"] = torch.tensor([[*positions, *after]])
+                held = positions[: example.stands_after(question)]
+                after = range(held[-1] + 1, held[-1] + 1 + ids.shape[1] - len(held))
+                given["position_ids"] = torch.tensor([[*held, *after]])
                 given["attention_mask"] = torch.ones_like(ids)  # else jumps would be read as packed texts
             rows = model.model(input_ids=ids, **given).logits[0, -len(question.answer_ids) - 1 : -1]
             losses.append(functional.cross_entropy(rows, torch.tensor(question.answer_ids)))

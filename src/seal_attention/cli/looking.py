@@ -61,7 +61,7 @@ def show(
     shown_task = selection.cells(encoder.budget, default_lines="10")[0]
     example = encoder.encode(fitted(shown_task, encoder.budget, seed, split, index))
     decode = encoder.tokenizer.decode
-    shown = [(decode([*example.prefix_ids, *q.suffix_ids]), decode(q.answer_ids)) for q in example.questions]
+    shown = [(decode(example.prompt_ids(q)), decode(q.answer_ids)) for q in example.questions]
     facts = {"prompt_tokens": example.longest_prompt, "shared_tokens": len(example.prefix_ids),
              "answer_tokens": len(example.questions[0].answer_ids)}  # fmt: skip
     if as_json:

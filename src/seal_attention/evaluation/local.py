@@ -107,7 +107,7 @@ def _answer(
     for place, answer in enumerate(answer_questions(model, example, stops)):
         written = Written(
             text=encoder.tokenizer.decode(answer.ids, skip_special_tokens=True),
-            tokens=len(example.prefix_ids) + len(example.questions[place].suffix_ids),
+            tokens=len(example.prompt_ids(example.questions[place])),
             new_tokens=len(answer.ids),
             stopped=answer.stopped,
             notes={"cut_tokens": example.cut_tokens} if example.cut_tokens else {},

@@ -20,7 +20,7 @@ from transformers import Cache, DynamicCache
 from ..errors import UsageError
 from ..models import LoadedModel
 from ..prompts import EncodedQuestion, Example
-from ..shared_prefix import PrefixCache, answer_logits
+from ..shared_prefix import PrefixCache, answer_logits, forgets, packs
 
 
 def question_losses(model: LoadedModel, questions: Sequence[EncodedQuestion], prefix: PrefixCache) -> torch.Tensor:
@@ -42,13 +42,23 @@ def accumulate_gradients(
     batch: int,
     checkpoint: bool = False,
     positions: Sequence[int] | None = None,
+    share: float = 1.0,
 ) -> float:
     """Add the gradients of the example's loss to the attached adapter's parameters; returns the loss.
 
     `batch` questions run at a time (more: faster, more memory); `checkpoint` keeps only each layer's input of the
     prefix and recomputes the rest: about a layer's worth of activations instead of all layers'. `positions` are the
-    prefix's, where they are not 0, 1, 2, ...
+    prefix's, where they are not 0, 1, 2, ...; `share` weighs the example's gradients.
     """
+    parts = example.parts()
+    if len(parts) > 1 and not packs(model, forgets(model)):  # no question can stand in the middle of the prefix
+        total = 0.0
+        for part in parts:
+            share = len(part.questions) / len(example.questions)
+            at = None if positions is None else positions[: len(part.prefix_ids)]
+            loss = accumulate_gradients(model, part, batch=batch, checkpoint=checkpoint, positions=at, share=share)
+            total += loss * share
+        return total
     if checkpoint:
         walked = _CheckpointedPrefix(model, example.prefix_ids, positions)
         prefix = walked.prefix
@@ -61,7 +71,7 @@ def accumulate_gradients(
     with torch.enable_grad():
         for start in range(0, len(example.questions), batch):
             losses = question_losses(model, example.questions[start : start + batch], shared)
-            (losses.sum() / len(example.questions)).backward()
+            (losses.sum() * share / len(example.questions)).backward()
             total += float(losses.detach().sum())
     if checkpoint:
         walked.backward([leaf.grad for leaf in leaves])
