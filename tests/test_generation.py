@@ -12,10 +12,10 @@ import torch
 from torch.utils import deterministic
 
 import tiny
-from seal_attention import generation, shared_prefix
-from seal_attention.generation import Answer, answer_questions, stop_ids
+from seal_attention import decoding, generation, shared_prefix
+from seal_attention.generation import Answer, answer_examples, answer_questions, stop_ids
 from seal_attention.models import LoadedModel
-from seal_attention.prompts import EncodedQuestion, Example
+from seal_attention.prompts import EncodedQuestion, Encoder, Example
 from seal_attention.shared_prefix import PrefixCache, rows_that_fit
 
 END = tiny.COMMON["eos_token_id"]
@@ -99,6 +99,41 @@ def test_the_number_of_rows_at_a_time_changes_no_token(
     assert written(tiny.shared(name), example) == greedy(name)
 
 
+@pytest.mark.usefixtures("_dirty_memory")
+@pytest.mark.parametrize("draft", [True, False], ids=["drafted", "plain"])
+def test_contexts_answered_together_are_answered_as_each_alone(family: str, draft: bool, example: Example) -> None:
+    model = tiny.shared(family)
+    encoder = Encoder(model.tokenizer)
+    longer = dataclasses.replace(tiny.sample(), context="Line birch: 5. " + tiny.sample().context)
+    examples = [example, encoder.encode(longer), encoder.encode(tiny.along(LIMIT + 3))]
+    answers = greedy(family)
+    wrong_drafts = with_references(example, [(wrong(ids[0]), *ids[1:]) for ids in answers])
+    together = list(answer_examples(model, [*examples, wrong_drafts], {END}, draft=draft))
+    assert [got for got, _ in together] == [*examples, wrong_drafts]
+    for own, found in together:
+        assert found == answer_questions(model, own, {END}, draft=not draft)
+    assert tuple(answer.ids for answer in together[-1][1]) == answers
+
+
+@pytest.mark.parametrize("held", [0, 1, 2])
+def test_the_size_of_a_wave_changes_no_token(held: int, example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, examples = tiny.shared("llama"), [example] * 3
+    whole = [answers for _, answers in answer_examples(model, examples, {END})]
+    monkeypatch.setattr(generation, "WAVE", 3 * held)
+    read: list[Example] = []
+    waves = [(len(read), answers) for _, answers in answer_examples(model, examples, {END}, on_read=read.append)]
+    assert [answers for _, answers in waves] == whole
+    assert [number for number, _ in waves] == ([2, 2, 3] if held == 2 else [1, 2, 3])
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "bloom"])
+def test_little_memory_changes_no_token(name: str, example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (generation, decoding):
+        monkeypatch.setattr(module, "free_memory", lambda _: 1)
+    answers = [tuple(a.ids for a in found) for _, found in answer_examples(tiny.shared(name), [example] * 2, {END})]
+    assert answers == [greedy(name)] * 2
+
+
 @pytest.mark.parametrize("draft", [True, False], ids=["drafted", "plain"])
 @pytest.mark.parametrize("name", ["llama", "mistral", "bloom"])
 def test_an_empty_prefix_changes_no_token(name: str, draft: bool, example: Example) -> None:
@@ -124,7 +159,7 @@ def test_answering_leaves_the_prefix_as_it_is(example: Example) -> None:
     prefix = PrefixCache.prefill(model, example.prefix_ids)
     before = [tensor.clone() for tensor in prefix.tensors()]
     ids = torch.tensor([question.suffix_ids[:5] for question in example.questions])
-    model.model(input_ids=ids, past_key_values=prefix.rows(3), use_cache=True)
+    model.run(ids, prefix.rows(3))
     assert prefix.length == len(example.prefix_ids)
     assert all(torch.equal(now, then) for now, then in zip(prefix.tensors(), before, strict=True))
 

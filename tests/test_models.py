@@ -12,6 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 import tiny
 from seal_attention import models
+from seal_attention.attention import BLOCKWISE
 from seal_attention.errors import SealError, UsageError
 from seal_attention.models import LoadedModel, attention_linears, find_output_projections, same_fingerprint
 from seal_attention.prompts import Example
@@ -109,7 +110,7 @@ def test_attention_outside_a_numbered_stack_can_not_be_walked(model: LoadedModel
 
 @pytest.mark.parametrize(
     ("name", "chosen"),
-    [("llama", "sdpa"), ("gemma2", "eager"), ("mpt", "eager"), ("gptj", "eager"), ("bloom", "eager")],
+    [("llama", BLOCKWISE), ("falcon-grouped", "sdpa"), ("gemma2", "eager"), ("mpt", "eager"), ("bloom", "eager")],
 )
 def test_a_folder_loads_with_the_attention_its_family_has(name: str, chosen: str, tmp_path: Path) -> None:
     model = models.load(str(tiny.save(name, tmp_path)), dtype="float32", device="cpu")

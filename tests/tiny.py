@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from seal_attention.embedded import quiet_transformers
-from seal_attention.models import LoadedModel, find_output_projections, pick_attention
+from seal_attention.models import LoadedModel, find_output_projections, pick_attention, prefer_blockwise
 from seal_attention.prompts import Encoder, Example
 from seal_attention.samples import Question, Sample
 
@@ -134,6 +134,7 @@ def from_config(settings: dict[str, Any], dtype: torch.dtype, seed: int = 0) -> 
         noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
         with torch.no_grad():
             parameter.copy_(noise * 0.3 if parameter.ndim > 1 else parameter + noise * 0.1)
+    prefer_blockwise(model)
     return model.requires_grad_(False).eval()
 
 

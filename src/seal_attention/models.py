@@ -21,11 +21,13 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    Cache,
     GgufConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
+from .attention import BLOCKWISE, register_blockwise
 from .embedded import DEFAULT_MODEL, embedded_model, quiet_transformers
 from .errors import SealError, UsageError
 from .runs import PROCESS
@@ -75,6 +77,11 @@ class LoadedModel:
     projections: list[OutputProjection]
     revision: str | None = None
 
+    def run(self, input_ids: torch.Tensor, cache: Cache, **given: Any) -> Any:
+        """Send ids (batch, time) through the model behind what the cache holds; `given` goes to its forward."""
+        spelling = "cache" if "cache" in inspect.signature(self.model.forward).parameters else "past_key_values"
+        return self.model(input_ids=input_ids, use_cache=True, **{spelling: cache}, **given)  # renamed in 5.24
+
     @property
     def device(self) -> torch.device:
         """Where inputs go."""
@@ -99,7 +106,8 @@ class LoadedModel:
     def takes_any_mask(self) -> bool:
         """Whether attention follows a given (query, key) mask and given positions: no ALiBi, no kernel of its own."""
         config = self.model.config.get_text_config(decoder=True)
-        return self.takes_positions and config._attn_implementation in ("eager", "sdpa") and not self.counts_back
+        masked = config._attn_implementation in ("eager", "sdpa", BLOCKWISE)
+        return masked and self.takes_positions and not self.counts_back
 
     @property
     def takes_positions(self) -> bool:
@@ -269,6 +277,15 @@ def pick_attention(name: str, config: Any) -> str | None:
     return "eager" if getattr(config.get_text_config(decoder=True), "attn_logit_softcapping", None) else None
 
 
+def prefer_blockwise(model: PreTrainedModel) -> None:
+    """On a CPU, let masked attention go through attention.py where the family would take SDPA and allows a choice."""
+    chosen = model.config.get_text_config(decoder=True)._attn_implementation
+    if chosen == "sdpa" and model.device.type == "cpu":
+        register_blockwise()
+        with quiet_transformers():
+            model.set_attn_implementation(BLOCKWISE)
+
+
 def load(
     name: str = DEFAULT_MODEL,
     *,
@@ -303,6 +320,8 @@ def load(
         raise UsageError(_load_failure(name, error)) from error
     if not getattr(model, "is_quantized", False):
         model.to(target)
+    if attention == "auto":
+        prefer_blockwise(model)
     model.requires_grad_(False).eval()
     return LoadedModel(name, model, tokenizer, find_output_projections(model, name), revision)
 

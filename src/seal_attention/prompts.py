@@ -81,6 +81,21 @@ def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
     return longest
 
 
+def joined(examples: Sequence[Example]) -> Example:
+    """Examples whose prompts begin alike -> one, with the longest prefix and the questions in their order."""
+    longest = max(examples, key=lambda example: len(example.prefix_ids))
+    questions = []
+    for example in examples:
+        alike = common_prefix([(*example.prefix_ids, -1), (*longest.prefix_ids, -2)])
+        for question in example.questions:
+            place = example.stands_after(question)
+            shared = min(alike, place)
+            suffix = (*example.prefix_ids[shared:place], *question.suffix_ids)
+            after = None if shared == len(longest.prefix_ids) else shared
+            questions.append(EncodedQuestion(suffix, question.answer_ids, after))
+    return replace(longest, questions=tuple(questions))
+
+
 class Encoder:
     """Turns samples into examples with one tokenizer, its own chat template and exactly one BOS.
 

@@ -54,7 +54,7 @@ class PrefixCache:
         if prefix_ids and not unfit:
             ids = torch.tensor([list(prefix_ids)], device=model.device)
             given = {} if positions is None else {"position_ids": torch.tensor([list(positions)], device=model.device)}
-            model.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **given)
+            model.run(ids, cache, logits_to_keep=1, **given)
             unfit = [] if prefix.tensors() else cache.layers
         if unfit:
             raise UsageError(
@@ -89,6 +89,16 @@ class PrefixCache:
                 layer.keys, layer.values = next(remaining), next(remaining)
         return PrefixCache(cache, self.positions)
 
+    @property
+    def bytes(self) -> int:
+        """Bytes of its keys and values."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors())
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Bytes that one position takes; 0 where nothing is held."""
+        return self.bytes // max(1, self.length)
+
     def cut(self, length: int) -> PrefixCache:
         """The prefix's first tokens alone, as views; of a cache that forgets this can't be had."""
         if length == self.length:
@@ -121,8 +131,7 @@ def rows_that_fit(model: LoadedModel, prefix: PrefixCache, new_tokens: int) -> i
     A third of the memory that is free on the device, at least one row; a question is taken as 256 tokens and
     `new_tokens`.
     """
-    held = sum(tensor.numel() * tensor.element_size() for tensor in prefix.tensors())
-    per_row = held * (prefix.length + new_tokens + 256) // max(1, prefix.length)
+    per_row = prefix.bytes_per_token * (prefix.length + new_tokens + 256)
     return max(1, free_memory(model.device) // 3 // max(1, per_row))
 
 
@@ -167,7 +176,7 @@ def _in_one_row(
     places: Sequence[int],
     prefix: PrefixCache,
 ) -> list[torch.Tensor]:
-    """Each question sees the prefix up to its place and itself: causal blocks on the diagonal, own positions in each."""
+    """Each question sees the prefix up to its place, then itself: causal blocks on the diagonal, own positions."""
     lengths = torch.tensor([len(ids) for ids in asked], device=model.device)
     owner = torch.repeat_interleave(torch.arange(len(asked), device=model.device), lengths)
     place = torch.arange(len(owner), device=model.device)
@@ -181,12 +190,11 @@ def _in_one_row(
     starts = torch.tensor([prefix.position_after(place) for place in places], device=model.device)
     ends = lengths.cumsum(0)
     kept = torch.cat([torch.arange(end - n, end) for end, n in zip(ends.tolist(), answers, strict=True)])
-    output = model.model(
-        input_ids=torch.tensor([[token for ids in asked for token in ids]], device=model.device),
+    output = model.run(
+        torch.tensor([[token for ids in asked for token in ids]], device=model.device),
+        prefix.rows(1),
         position_ids=(place + (starts - ends + lengths)[owner])[None],
         attention_mask=mask[None, None],
-        past_key_values=prefix.rows(1),
-        use_cache=True,
         logits_to_keep=kept.to(model.device),
     )
     return list(output.logits[0].split(list(answers)))
@@ -202,10 +210,9 @@ def _in_rows(
     start = prefix.position_after(prefix.length)
     if start != prefix.length:
         given["position_ids"] = torch.arange(start, start + longest, device=model.device).expand(len(asked), -1)
-    output = model.model(
-        input_ids=pad_rows(asked, model.device),
-        past_key_values=prefix.rows(len(asked)),
-        use_cache=True,
+    output = model.run(
+        pad_rows(asked, model.device),
+        prefix.rows(len(asked)),
         logits_to_keep=torch.arange(first, longest, device=model.device),
         **given,
     )

@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import tiny
+from seal_attention import generation
 from seal_attention.errors import UsageError
 from seal_attention.evaluation.cells import PREDICTIONS, Cell, cell_of, digest_of, rows_of
 from seal_attention.evaluation.local import Waiting, evaluate
@@ -47,11 +49,14 @@ class StoppedAfter(Unwatched):
             raise KeyboardInterrupt
 
 
-def test_resumed_equals_uninterrupted_and_nothing_is_asked_twice(tmp_path: Path) -> None:
+def test_resumed_equals_uninterrupted_and_nothing_is_asked_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = tiny.load("llama")
+    monkeypatch.setattr(generation, "WAVE", 3)  # the questions of one context
     whole = evaluate(Run.open(tmp_path / "whole", "eval", {}), model, cells(), method="base")
     with pytest.raises(KeyboardInterrupt):
-        evaluate(Run.open(tmp_path / "cut", "eval", {}), model, cells(), method="base", watcher=StoppedAfter(4))
+        evaluate(Run.open(tmp_path / "cut", "eval", {}), model, cells(), method="base", watcher=StoppedAfter(5))
     run = Run.open(tmp_path / "cut", "eval", {})
     assert len(run.records(PREDICTIONS)) == 12
     assert evaluate(run, model, cells(), method="base") == whole
@@ -115,6 +120,53 @@ def test_rows_are_told_as_each_cell_ends_the_newest_last(tmp_path: Path) -> None
         on_rows=lambda rows: told.append([row["lines"] for row in rows]),
     )
     assert told == [[2], [2, 1]]
+
+
+def nested(sizes: tuple[int, ...]) -> list[Cell]:
+    """A cell a size; a shorter context is the beginning of a longer one."""
+    lines = [f"line {word}: {number}, " for number, word in enumerate(("oak", "ash", "elm", "fir", "yew", "bay"))]
+    made = []
+    for size in sizes:
+        samples = [
+            replace(tiny.sample(), identifier=f"nested/{size}/{i}", context=f"{i} " + "".join(lines[:size]),
+                    cell={"lines": size})
+            for i in range(2)
+        ]  # fmt: skip
+        made.append(Cell(samples, lambda text, question: {"has_e": float("e" in text)}))
+    return made
+
+
+class Costs(Unwatched):
+    """Remembers what the job and its pieces cost."""
+
+    def __init__(self) -> None:
+        self.whole, self.pieces = 0.0, [0.0][:0]
+
+    def begin(self, title: str, cost: float) -> None:
+        """The whole."""
+        self.whole = cost
+
+    def advance(self, cost: float, note: str = "") -> None:
+        """A piece."""
+        self.pieces.append(cost)
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "bloom"])
+def test_contexts_that_extend_one_another_are_read_once_and_answered_as_if_apart(tmp_path: Path, family: str) -> None:
+    model, sizes = tiny.load(family, torch.float64), (6, 2, 5)
+    costs, apart = Costs(), []
+    together = evaluate(Run.open(tmp_path / "all", "eval", {}), model, nested(sizes), method="base", watcher=costs)
+    for size in sizes:
+        run = Run.open(tmp_path / str(size), "eval", {})
+        alone = Costs()
+        evaluate(run, model, nested((size,)), method="base", watcher=alone)
+        apart += run.records(PREDICTIONS)
+        assert len(alone.pieces) == 2
+    names = {record["question"]: record for record in Run.open(tmp_path / "all", "eval", {}).records(PREDICTIONS)}
+    assert names == {record["question"]: record for record in apart}
+    assert len(costs.pieces) == 2  # a context of each index, not of each index and size
+    assert sum(costs.pieces) == costs.whole
+    assert [row["lines"] for row in together] == [2, 5, 6]
 
 
 def test_a_prompt_that_lost_its_middle_is_counted(tmp_path: Path) -> None:

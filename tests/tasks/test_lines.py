@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import random
 from pathlib import Path
@@ -46,7 +47,7 @@ def test_the_same_seed_gives_the_same_text_whatever_was_drawn_before() -> None:
     alone = Lines(30, 4).sample(7, "train", 5)
     assert draw(Lines(30, 4), "train", 7, 4 * 6)[5] == alone
     digest = hashlib.sha256((alone.context + alone.questions[3].text).encode()).hexdigest()
-    assert digest == "5cbd64d9964ab6294bbbdaaabaa4302c64ea926c7aa6ed50a3f8d1fa0a1bddde"
+    assert digest == "73a93a6e90aef38a07083b8937124a61f688e1eb63db77bea7fd503b7a83c8c6"
 
 
 @pytest.mark.parametrize("lines", [5, 900])
@@ -139,3 +140,11 @@ def test_a_sample_longer_than_its_probes_gets_fewer_lines_until_it_fits() -> Non
     assert sample.identifier == task.sample(0, "test", 0).identifier
     with pytest.raises(UsageError, match="more than --length 50"):
         fitted(Lines(3, length=50), budget, 0, "test", 0)
+
+
+def test_a_shorter_record_is_the_beginning_of_the_longer_one_with_questions_of_its_own() -> None:
+    records = [Lines(size, 5).sample(3, "test", 1) for size in (10, 20, 900)]
+    for shorter, longer in itertools.pairwise(records):
+        assert longer.context.startswith(shorter.context)
+        assert {q.meta["key"] for q in shorter.questions} != {q.meta["key"] for q in longer.questions}
+    assert not Lines(20, 5).sample(3, "test", 2).context.startswith(records[0].context)

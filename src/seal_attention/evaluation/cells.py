@@ -53,8 +53,8 @@ def question_name(sample: Sample, place: int) -> str:
 
 def digest_of(sample: Sample, question: Question) -> str:
     """16 hexadecimal digits of the whole prompt's text, templates aside: equal in two runs that asked the same."""
-    context = sample.context[: question.sees]
-    parts = [sample.system, *map(list, sample.earlier), context, question.text, question.answer_prefix]
+    seen = sample.context[: question.sees]
+    parts = [sample.system, *map(list, sample.earlier), seen, question.text, question.answer_prefix]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model, maybe with an adapter, and cells of samples -> predictions on disk -> rows of scores with intervals.
 
-Every prediction is kept, one JSON line a question, appended as each context ends. Rows are always recomputed from the
+Contexts that extend one another (longer sizes of one haystack) are read once. Every prediction is kept, one JSON line a
+question, appended as each wave of contexts ends. Rows are always recomputed from the
 whole file, so an evaluation that was interrupted goes on where it stopped and ends with the same rows.
 """
 
@@ -14,14 +15,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..adapters import Adapter
-from ..generation import answer_questions, stop_ids
+from ..generation import Answer, answer_examples, stop_ids
 from ..models import LoadedModel
-from ..prompts import Encoder, Example, require_fit
+from ..prompts import Encoder, Example, common_prefix, joined, require_fit
 from ..runs import Run, Unwatched, Watcher
 from ..samples import Prediction
 from .cells import PREDICTIONS, Cell, Written, digest_of, predict, question_name, rows_of
 
 ASKED = 200  # characters at the end of a context that a prediction shows where its question has no text of its own
+MOSTLY = 0.8  # of the shorter of two prefixes; below that, reading them apart costs little more
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,24 @@ class Waiting:
         return replace(self.example, prefix_ids=tuple(self.prefix_ids))
 
 
+@dataclass(frozen=True)
+class Chain:
+    """Examples whose contexts extend one another, to be read once; `members` pair each with its cell's place."""
+
+    members: tuple[tuple[int, Waiting], ...]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that pass through the model: the longest prefix, and every question."""
+        prefixes = [len(waiting.prefix_ids) for _, waiting in self.members]
+        return sum(waiting.tokens for _, waiting in self.members) - sum(prefixes) + max(prefixes)
+
+    def example(self) -> Example:
+        """All of them as one."""
+        examples = [waiting.unpacked() for _, waiting in self.members]
+        return examples[0] if len(examples) == 1 else joined(examples)
+
+
 def evaluate(
     run: Run,
     model: LoadedModel,
@@ -70,17 +90,30 @@ def evaluate(
     stops = stop_ids(model, encoder.end_of_turn)
     done = {record["question"] for record in run.records(PREDICTIONS)}
     waiting = [_waiting(cell, encoder, model.window, done) for cell in cells]
-    watcher.begin(f"answering as {method}", sum(example.tokens for examples in waiting for example in examples))
+    chains = _chains(waiting)
+    left = [len(examples) for examples in waiting]
+    right, asked = 0.0, 0
+    watcher.begin(f"answering as {method}", sum(chain.tokens for chain in chains))
+    costs = iter([chain.tokens for chain in chains])
     with adapter.attached(model) if adapter is not None else contextlib.nullcontext():
-        for cell, examples in zip(cells, waiting, strict=True):
-            for example in examples:
-                predictions = _answer(model, encoder, example, cell, stops)
+        answered = answer_examples(
+            model,
+            (chain.example() for chain in chains),
+            stops,
+            on_read=lambda example: watcher.advance(next(costs), f"{right:g}/{asked} right" if asked else "reading"),
+        )
+        for chain, (_, answers) in zip(chains, answered, strict=True):
+            given = iter(answers)
+            for place, member in chain.members:
+                own = [next(given) for _ in member.example.questions]
+                predictions = _predictions(encoder, member, own, cells[place])
                 fresh = [prediction for prediction in predictions if prediction.question not in done]
                 run.append(PREDICTIONS, *(prediction.record() for prediction in fresh))
-                watcher.advance(example.tokens, f"{sum(p.score for p in predictions):.0f}/{len(predictions)} right")
-            if examples:
-                sample = examples[0].example.sample
-                on_rows(rows_of(run.records(PREDICTIONS), method, newest=(sample.task, dict(sample.cell))))
+                right, asked = right + sum(p.score for p in predictions), asked + len(predictions)
+                left[place] -= 1
+                if not left[place]:
+                    sample = member.example.sample
+                    on_rows(rows_of(run.records(PREDICTIONS), method, newest=(sample.task, dict(sample.cell))))
     watcher.end()
     rows = rows_of(run.records(PREDICTIONS), method)
     run.finish({"rows": rows})
@@ -99,12 +132,35 @@ def _waiting(cell: Cell, encoder: Encoder, window: int | None, done: Collection[
     return waiting
 
 
-def _answer(
-    model: LoadedModel, encoder: Encoder, waiting: Waiting, cell: Cell, stops: frozenset[int]
-) -> list[Prediction]:
+def _chains(cells: Sequence[Sequence[Waiting]]) -> list[Chain]:
+    """Examples that share most of the shorter one's prefix together, in the order in which the first of each stands.
+
+    Sorted by their ids, those that begin alike are neighbours.
+    """
+    members = [(place, waiting) for place, cell in enumerate(cells) for waiting in cell]
+    order = {id(waiting): number for number, (_, waiting) in enumerate(members)}
+    groups: list[list[tuple[int, Waiting]]] = []
+    for member in sorted(members, key=lambda member: member[1].prefix_ids):
+        if groups and _extends(groups[-1][-1][1], member[1]):
+            groups[-1].append(member)
+        else:
+            groups.append([member])
+    ordered = [tuple(sorted(group, key=lambda member: order[id(member[1])])) for group in groups]
+    return [Chain(group) for group in sorted(ordered, key=lambda group: order[id(group[0][1])])]
+
+
+def _extends(first: Waiting, second: Waiting) -> bool:
+    """Whether reading one prefix saves reading most of the other."""
+    if first.example.sample.max_new_tokens != second.example.sample.max_new_tokens:
+        return False
+    shorter = min(len(first.prefix_ids), len(second.prefix_ids))
+    return shorter > 1 and common_prefix([first.prefix_ids, second.prefix_ids]) > MOSTLY * shorter
+
+
+def _predictions(encoder: Encoder, waiting: Waiting, answers: Sequence[Answer], cell: Cell) -> list[Prediction]:
     example = waiting.unpacked()
     predictions = []
-    for place, answer in enumerate(answer_questions(model, example, stops)):
+    for place, answer in enumerate(answers):
         written = Written(
             text=encoder.tokenizer.decode(answer.ids, skip_special_tokens=True),
             tokens=len(example.prompt_ids(example.questions[place])),

@@ -56,14 +56,14 @@ def split_of(key: str) -> Split:
 def draw_keys(rng: random.Random, count: int, split: Split) -> list[str]:
     """`count` distinct adjective-noun keys of `split`, in random order.
 
-    While the adjectives last each is used once, as in LongEval; beyond that (where LongEval's generator raises) pairs
-    are drawn with replacement and repeated keys rejected.
+    While the adjectives last each is used once, as in LongEval, and fewer keys are the first of more; beyond that
+    (where LongEval's generator raises) pairs are drawn with replacement and repeated keys rejected.
     """
     adjectives, nouns = _words()
     if count <= len(adjectives):
         pool = rng.sample(nouns, len(nouns))
         keys = []
-        for adjective in rng.sample(adjectives, count):
+        for adjective in rng.sample(adjectives, len(adjectives))[:count]:
             place = next(i for i, noun in enumerate(pool) if split_of(f"{adjective}-{noun}") == split)
             keys.append(f"{adjective}-{pool.pop(place)}")
         return keys
@@ -106,11 +106,14 @@ class Lines(Task):
         return units
 
     def sample(self, seed: int, split: Split, index: int) -> Sample:
-        """The `index`-th record of (seed, split)."""
-        rng = self.random(seed, split, index)
+        """The `index`-th record of (seed, split); a shorter one begins a longer one, and has questions of its own.
+
+        So an evaluation at several sizes reads only the longest.
+        """
+        rng = random.Random(f"{self.name}/{seed}/{split}/{index}")
         keys = draw_keys(rng, self.units, split)
         values = [rng.randint(1, LARGEST_VALUE) for _ in keys]
-        asked = rng.sample(range(self.units), self.questions)
+        asked = self.random(seed, split, index).sample(range(self.units), self.questions)
         return Sample(
             identifier=self.identifier(seed, split, index),
             task=self.name,

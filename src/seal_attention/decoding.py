@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of ids, each after its own place of a prefix -> their greedy continuations, rows of many prefixes at a time.
+
+Each prefix is one line of the batch, however many rows continue it: a step takes one new token of every row, and a mask
+says which slots of the line's cache each row sees. So a step reads the weights once for all rows, and the keys and
+values of a prefix once for all of its rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import Cache, DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from .models import LoadedModel
+from .shared_prefix import PrefixCache, free_memory, packs
+
+
+@dataclass(frozen=True)
+class Row:
+    """`ids` (never empty) stand after the first `after` tokens of the prefix; at most `room` ids are to follow."""
+
+    prefix: PrefixCache
+    after: int
+    ids: tuple[int, ...]
+    room: int
+
+
+def ended(ids: Sequence[int], stops: Collection[int], room: int) -> bool:
+    """Whether an answer is complete: a stop was written, or there is no more room."""
+    return len(ids) >= room or (bool(ids) and ids[-1] in stops)
+
+
+@torch.no_grad()
+def continue_greedily(model: LoadedModel, rows: Sequence[Row], stops: Collection[int]) -> list[list[int]]:
+    """The ids that follow each row, up to a stop (included) or its room.
+
+    Where masks can't be given freely, or a layer forgets, only rows of equal length after one place go together.
+    """
+    written: dict[int, list[int]] = {}
+    for numbers in _together(model, rows):
+        group = [rows[number] for number in numbers]
+        packed = packs(model, group[0].prefix.forgets)
+        lines = _Lines(model, group) if packed else _Batch(model, group)
+        written.update(zip(numbers, _written(lines, group, stops), strict=True))
+    return [written[number] for number in range(len(rows))]
+
+
+def _together(model: LoadedModel, rows: Sequence[Row]) -> Iterator[list[int]]:
+    """Indices of rows that can be continued in one batch and whose copies of the prefixes fit into memory."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for number, row in enumerate(rows):
+        packed = packs(model, row.prefix.forgets)
+        groups.setdefault(() if packed else (id(row.prefix), row.after, len(row.ids)), []).append(number)
+    free = free_memory(model.device) // 3
+    for key, numbers in groups.items():
+        batch: list[int] = []
+        for number in numbers:
+            if batch and _bytes([rows[place] for place in (*batch, number)], packed=not key) > free:
+                yield batch
+                batch = []
+            batch.append(number)
+        yield batch
+
+
+def _bytes(rows: Sequence[Row], packed: bool) -> int:
+    """Bytes of the keys and values that continuing the rows takes."""
+    lines = Counter(id(row.prefix) if packed else number for number, row in enumerate(rows))
+    own = max(lines.values()) * max(len(row.ids) + row.room for row in rows)
+    slots = max(row.prefix.length for row in rows) + own
+    return len(lines) * slots * rows[0].prefix.bytes_per_token
+
+
+def _written(lines: _Lines | _Batch, rows: Sequence[Row], stops: Collection[int]) -> list[list[int]]:
+    written: list[list[int]] = [[] for _ in rows]
+    alive = list(range(len(rows)))
+    tokens = lines.begin()
+    while True:
+        for row, token in zip(alive, tokens, strict=True):
+            written[row].append(token)
+        kept = [row for row in alive if not ended(written[row], stops, rows[row].room)]
+        if not kept:
+            return written
+        tokens = lines.step([(row, written[row][-1]) for row in kept])
+        alive = kept
+
+
+class _Batch:
+    """Rows of equal length after one place of one prefix: a line a row, with the library's own masks."""
+
+    def __init__(self, model: LoadedModel, rows: Sequence[Row]) -> None:
+        prefix, after = rows[0].prefix, rows[0].after
+        self.model, self.rows = model, rows
+        self.cache = (prefix if prefix.length == after else prefix.cut(after)).rows(len(rows))
+        self.held = list(range(len(rows)))  # which row each line is
+
+    def begin(self) -> list[int]:
+        """Each row's first new token."""
+        return self._next([list(row.ids) for row in self.rows])
+
+    def step(self, newest: Sequence[tuple[int, int]]) -> list[int]:
+        """(row, its newest token) of the rows that go on -> each one's next token."""
+        going = dict(newest)
+        if 2 * len(going) <= len(self.held):  # the finished half no longer pays its way
+            lines = [line for line, row in enumerate(self.held) if row in going]
+            self.cache.batch_select_indices(torch.tensor(lines, device=self.model.device))
+            self.held = [self.held[line] for line in lines]
+        tokens = dict(zip(self.held, self._next([[going.get(row, 0)] for row in self.held]), strict=True))
+        return [tokens[row] for row, _ in newest]
+
+    def _next(self, ids: Sequence[Sequence[int]]) -> list[int]:
+        given = torch.tensor(ids, device=self.model.device)
+        output = self.model.run(given, self.cache, logits_to_keep=1)
+        return output.logits[:, -1].argmax(-1).tolist()
+
+
+class _Lines:
+    """Rows of any lengths after any places of any prefixes: a line a prefix, its rows one behind the other.
+
+    `grid` is (lines, most rows of a line): which row stands where, -1 where a line has fewer. A line's cache holds its
+    prefix (up to the longest of all, the rest never seen), then a stripe of equal width for each row's ids, then one
+    slot a step and place of the grid. `visible` is (lines, places, slots): what each row sees. A place without a row
+    sees its own slot alone, so that no softmax is empty.
+    """
+
+    def __init__(self, model: LoadedModel, rows: Sequence[Row]) -> None:
+        self.model, self.rows = model, rows
+        prefixes = list({id(row.prefix): row.prefix for row in rows}.values())
+        by_line = [[number for number, row in enumerate(rows) if row.prefix is prefix] for prefix in prefixes]
+        places = max(map(len, by_line))
+        self.grid = torch.tensor([[*held, *[-1] * (places - len(held))] for held in by_line], device=model.device)
+        self.width = max(len(row.ids) for row in rows)
+        longest = max(prefix.length for prefix in prefixes)
+        room = longest + places * (self.width + max(row.room for row in rows))
+        self.cache = _stacked(prefixes, room)
+        self.used = longest
+        self.visible = torch.zeros(*self.grid.shape, room, dtype=torch.bool, device=model.device)
+        self.positions = torch.zeros_like(self.grid)  # of the next token of each row
+        for line, held in enumerate(by_line):
+            for place, number in enumerate(held):
+                row = rows[number]
+                self.visible[line, place, : row.after] = True
+                self.positions[line, place] = row.prefix.position_after(row.after) + len(row.ids)
+
+    def begin(self) -> list[int]:
+        """Each row's first new token; its ids end where its stripe ends."""
+        lines, places = self.grid.shape
+        device, width = self.model.device, self.width
+        ids = torch.zeros(lines, places, width, dtype=torch.long, device=device)
+        lengths = torch.zeros(lines, places, dtype=torch.long, device=device)
+        for line, place in (self.grid >= 0).nonzero().tolist():
+            own = self.rows[int(self.grid[line, place])].ids
+            ids[line, place, width - len(own) :] = torch.tensor(own, device=device)
+            lengths[line, place] = len(own)
+        column = torch.arange(width, device=device)
+        written = column >= width - lengths[..., None]  # (lines, places, width)
+        positions = (self.positions[..., None] - width + column).where(written, 0)
+        total = places * width
+        mask = torch.zeros(lines, places, width, self.used + total, dtype=torch.bool, device=device)
+        mask[..., : self.used] = self.visible[:, :, None, : self.used]
+        stripes = mask[..., self.used :].view(lines, places, width, places, width)
+        causal = column[:, None] >= column[None, :]
+        for place in range(places):
+            stripes[:, place, :, place] = causal & (written[:, place, None, :] | (column[:, None] == column[None, :]))
+            self.visible[:, place, self.used + place * width : self.used + (place + 1) * width] = written[:, place]
+        self.used += total
+        last = torch.arange(1, places + 1, device=device) * width - 1
+        guesses = self._next(ids.view(lines, total), positions.view(lines, total), mask.flatten(1, 2), last)
+        return self._of_rows(guesses, range(len(self.rows)))
+
+    def step(self, newest: Sequence[tuple[int, int]]) -> list[int]:
+        """(row, its newest token) of the rows that go on -> each one's next token."""
+        going = dict(newest)
+        if 2 * len(going) <= int((self.grid >= 0).sum()):  # the finished half no longer pays its way
+            self._keep(going)
+        places = self.grid.shape[1]
+        tokens = torch.tensor([[going.get(row, 0) for row in held] for held in self.grid.tolist()])
+        own = torch.eye(places, dtype=torch.bool, device=self.model.device)
+        self.visible[:, :, self.used : self.used + places] = own
+        self.used += places
+        mask = self.visible[:, :, : self.used]
+        every = torch.arange(places, device=self.model.device)
+        guesses = self._next(tokens.to(self.model.device), self.positions, mask, every)
+        self.positions = self.positions + (self.grid >= 0)
+        return self._of_rows(guesses, going)
+
+    def _keep(self, rows: Collection[int]) -> None:
+        """Let go of every row but these, and of the lines that then hold none."""
+        held = [[place for place, row in enumerate(line) if row in rows] for line in self.grid.tolist()]
+        lines = [line for line, places in enumerate(held) if places]
+        most = max(map(len, held))
+        # A line with fewer rows repeats one as a place without a row.
+        chosen = torch.tensor([[*held[line], *held[line][:1] * (most - len(held[line]))] for line in lines])
+        empty = torch.tensor([[place >= len(held[line]) for place in range(most)] for line in lines])
+        chosen, empty = chosen.to(self.model.device), empty.to(self.model.device)
+        kept = torch.tensor(lines, device=self.model.device)
+        self.cache.batch_select_indices(kept)
+        self.grid = self.grid[kept].gather(1, chosen).masked_fill(empty, -1)
+        self.positions = self.positions[kept].gather(1, chosen)
+        self.visible = self.visible[kept].gather(1, chosen[..., None].expand(-1, -1, self.visible.shape[-1]))
+
+    def _next(
+        self, ids: torch.Tensor, positions: torch.Tensor, visible: torch.Tensor, asked: torch.Tensor
+    ) -> torch.Tensor:
+        """The likeliest next token at the `asked` columns, (lines, asked)."""
+        dtype = self.model.model.dtype
+        mask = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
+        mask.masked_fill_(~visible, torch.finfo(dtype).min)
+        output = self.model.run(
+            ids, self.cache, position_ids=positions, attention_mask=mask[:, None], logits_to_keep=asked
+        )
+        return output.logits.argmax(-1)
+
+    def _of_rows(self, guesses: torch.Tensor, rows: Collection[int]) -> list[int]:
+        """Values on the grid -> those of the rows, in their order."""
+        pairs = zip(self.grid.flatten().tolist(), guesses.flatten().tolist(), strict=True)
+        found = {row: value for row, value in pairs if row >= 0}
+        return [found[row] for row in rows]
+
+
+class _RoomyLayer(DynamicLayer):
+    """Keys and values of several prefixes, a line each, in room made once: a step writes its slots, no more."""
+
+    def __init__(self, keys: Sequence[torch.Tensor], values: Sequence[torch.Tensor], room: int) -> None:
+        super().__init__()
+        self.dtype, self.device = keys[0].dtype, keys[0].device
+        self.key_room, self.value_room = (self._roomy(tensors, room) for tensors in (keys, values))
+        self.used = max(tensor.shape[2] for tensor in keys)
+        self.is_initialized = True
+        self._view()
+
+    @staticmethod
+    def _roomy(tensors: Sequence[torch.Tensor], room: int) -> torch.Tensor:
+        _, heads, _, size = tensors[0].shape
+        held = tensors[0].new_zeros(len(tensors), heads, room, size)  # zeros: a masked slot must not hold a NaN
+        for line, tensor in zip(held, tensors, strict=True):
+            line[:, : tensor.shape[2]] = tensor[0]
+        return held
+
+    def _view(self) -> None:
+        self.keys, self.values = self.key_room[:, :, : self.used], self.value_room[:, :, : self.used]
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write behind what is held."""
+        end = self.used + key_states.shape[2]
+        self.key_room[:, :, self.used : end] = key_states
+        self.value_room[:, :, self.used : end] = value_states
+        self.used = end
+        self._view()
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keep some lines."""
+        self.key_room, self.value_room = self.key_room[indices], self.value_room[indices]
+        self._view()
+
+
+def _stacked(prefixes: Sequence[PrefixCache], room: int) -> Cache:
+    """One cache with a line for each prefix, and room for `room` slots."""
+    cache = DynamicCache()
+    layers = zip(*(prefix.rows(1).layers for prefix in prefixes), strict=True)
+    cache.layers = [
+        own[0]
+        if own[0].keys is None
+        else _RoomyLayer([layer.keys for layer in own], [layer.values for layer in own], room)
+        for own in layers
+    ]
+    return cache

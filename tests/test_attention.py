@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attention in blocks of queries equals PyTorch's, values and gradients, whatever the block, mask and grouping."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+import tiny
+from seal_attention import attention
+from seal_attention.attention import BLOCKWISE, BlockwiseAttention
+
+LENGTH, KEYS, SIZE = 11, 17, 8
+
+
+def drawn(heads: int, key_value_heads: int, batch: int = 2) -> list[torch.Tensor]:
+    """Query, key and value in float64, with gradients."""
+    generator = torch.Generator().manual_seed(3)
+    shapes = [(heads, LENGTH, SIZE), (key_value_heads, KEYS, SIZE), (key_value_heads, KEYS, SIZE - 3)]
+    return [torch.randn(batch, *shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in shapes]
+
+
+def mask_of(kind: str, heads: int) -> torch.Tensor:
+    """A mask of some kind; every query sees a key."""
+    generator = torch.Generator().manual_seed(5)
+    seen = torch.rand(2, heads if kind == "by head" else 1, LENGTH, KEYS, generator=generator) > 0.4
+    seen[..., 0] = True
+    if kind == "of one row":
+        seen = seen[:1]
+    if kind == "added":
+        return torch.zeros(seen.shape, dtype=torch.float64).masked_fill(~seen, -1e300)
+    return seen
+
+
+@pytest.mark.parametrize("block", [1, 4 * KEYS * 4 * 3, 2**21], ids=["a query", "some queries", "all queries"])
+@pytest.mark.parametrize("kind", ["boolean", "added", "by head", "of one row"])
+@pytest.mark.parametrize(("heads", "key_value_heads"), [(4, 4), (6, 2), (3, 1)])
+def test_values_and_gradients_equal_pytorchs(
+    heads: int, key_value_heads: int, kind: str, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "BLOCK_SCORES", block)
+    query, key, value = drawn(heads, key_value_heads)
+    mask = mask_of(kind, heads)
+    ours = BlockwiseAttention.apply(query, key, value, mask, 0.3)
+    groups = heads // key_value_heads
+    theirs = functional.scaled_dot_product_attention(
+        query, key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1), attn_mask=mask, scale=0.3
+    )
+    assert torch.allclose(ours, theirs, rtol=0, atol=1e-12)
+    outer = torch.randn(ours.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    expected = torch.autograd.grad(theirs, (query, key, value), outer)
+    for mine, other in zip(torch.autograd.grad(ours, (query, key, value), outer), expected, strict=True):
+        assert other.abs().max() > 1e-3
+        assert torch.allclose(mine, other, rtol=0, atol=1e-12)
+
+
+def test_a_query_that_sees_nothing_gives_numbers() -> None:
+    query, key, value = drawn(4, 2)
+    mask = torch.ones(1, 1, LENGTH, KEYS, dtype=torch.bool)
+    mask[..., 2, :] = False
+    assert BlockwiseAttention.apply(query, key, value, mask, 0.3).isfinite().all()
+
+
+def test_it_serves_the_families_that_take_pytorchs_attention_and_no_others() -> None:
+    chosen = {name: tiny.shared(name).model.config.get_text_config()._attn_implementation for name in tiny.FAMILIES}
+    assert {chosen[name] for name in ("llama", "qwen3", "gpt2", "phi3", "mixtral", "gemma3-with-vision")} == {BLOCKWISE}
+    assert {chosen[name] for name in ("gemma2", "gpt_oss")} == {"eager"}
+    assert chosen["falcon-alibi"] != BLOCKWISE
