@@ -116,6 +116,11 @@ class LoadedModel:
         return given and not getattr(self.model.config.get_text_config(decoder=True), "alibi", False)
 
     @property
+    def writes_scores(self) -> bool:
+        """Whether attention puts all scores (heads, query, key) into memory: eager, as in MPT, GPT-J and Bloom."""
+        return self.model.config.get_text_config(decoder=True)._attn_implementation == "eager"
+
+    @property
     def decoder_layers(self) -> list[nn.Module]:
         """The decoder layers that hold the output projections, in order, and any layers between them."""
         first = self.projections[0].name

@@ -24,21 +24,28 @@ SHAREABLE = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
 
 
 class PrefixCache:
-    """Keys and values of a prefix, a pair for each layer with its own, each (1, key_value_heads, time, head_size).
+    """Keys and values of a prefix, a pair for each layer with its own: (variants, key_value_heads, time, head_size).
 
-    An empty prefix gives an empty cache. `positions` are those of its tokens, None for 0, 1, 2, ...
+    A variant is what one setting of the model made of the prefix; all but probing/ has a single one. An empty prefix
+    gives an empty cache. `positions` are those of its tokens, None for 0, 1, 2, ...
     """
 
-    def __init__(self, cache: DynamicCache, positions: Sequence[int] | None) -> None:
+    def __init__(self, cache: DynamicCache, positions: Sequence[int] | None, variants: int = 1) -> None:
         self._cache = cache
         self.positions = positions
+        self.variants = variants
 
     @classmethod
     def prefill(
-        cls, model: LoadedModel, prefix_ids: Sequence[int], positions: Sequence[int] | None = None
+        cls,
+        model: LoadedModel,
+        prefix_ids: Sequence[int],
+        positions: Sequence[int] | None = None,
+        variants: int = 1,
     ) -> PrefixCache:
         """Run the prefix through the model once, with a graph if gradients are enabled; vocabulary logits of one row.
 
+        Several `variants` are so many rows of one batch, equal until hooks of the caller's tell them apart (probing/).
         `positions` puts each token elsewhere than at its index (rising; see tuning/spreading.py). UsageError where some
         layer keeps more than keys and values (a recurrent state, say) or the model nothing, and where positions can't
         be given.
@@ -49,12 +56,14 @@ class PrefixCache:
                 "length that matters"
             )
         cache = DynamicCache(config=model.model.config)
-        prefix = cls(cache, positions)
+        prefix = cls(cache, positions, variants)
         unfit = [layer for layer in cache.layers if type(layer) not in SHAREABLE]
         if prefix_ids and not unfit:
-            ids = torch.tensor([list(prefix_ids)], device=model.device)
+            ids = torch.tensor([list(prefix_ids)], device=model.device).expand(variants, -1)
             given = {} if positions is None else {"position_ids": torch.tensor([list(positions)], device=model.device)}
-            model.run(ids, cache, logits_to_keep=1, **given)
+            # The last position by its index: a 1 cuts a strided view, for which torch copies the vocabulary's matrix.
+            last = torch.tensor([len(prefix_ids) - 1], device=model.device)
+            model.run(ids, cache, logits_to_keep=last, **given)
             unfit = [] if prefix.tensors() else cache.layers
         if unfit:
             raise UsageError(
@@ -87,7 +96,7 @@ class PrefixCache:
         for layer in cache.layers:
             if layer.keys is not None:
                 layer.keys, layer.values = next(remaining), next(remaining)
-        return PrefixCache(cache, self.positions)
+        return PrefixCache(cache, self.positions, self.variants)
 
     @property
     def bytes(self) -> int:
@@ -105,15 +114,23 @@ class PrefixCache:
             return self
         assert not self.forgets
         held = self.with_tensors([tensor[:, :, :length] for tensor in self.tensors()])
-        return PrefixCache(held._cache, None if self.positions is None else self.positions[:length])
+        return PrefixCache(held._cache, None if self.positions is None else self.positions[:length], self.variants)
 
     def position_after(self, length: int) -> int:
         """Where what continues the first `length` tokens stands."""
         return length if self.positions is None or not length else self.positions[length - 1] + 1
 
     def rows(self, count: int) -> Cache:
-        """A fresh cache for a batch of `count` continuations; appending to it leaves the prefix as it is."""
-        return self.with_tensors([tensor.expand(count, -1, -1, -1) for tensor in self.tensors()])._cache
+        """A fresh cache for `count` continuations of each variant, a variant's rows one after the other.
+
+        Appending to it leaves the prefix as it is.
+        """
+        held = self.tensors()
+        if self.variants == 1:
+            held = [tensor.expand(count, -1, -1, -1) for tensor in held]
+        elif count > 1:
+            held = [tensor.repeat_interleave(count, dim=0) for tensor in held]
+        return self.with_tensors(held)._cache
 
 
 def forgets(model: LoadedModel) -> bool:
@@ -155,6 +172,14 @@ def answer_logits(model: LoadedModel, questions: Sequence[EncodedQuestion], pref
     stand one behind the other in a single row, so that the prefix's keys and values are read once and copied never;
     elsewhere each is a row of a batch, and all must stand after the whole prefix.
     """
+    assert prefix.variants == 1
+    return [logits[0] for logits in answer_logits_of_variants(model, questions, prefix)]
+
+
+def answer_logits_of_variants(
+    model: LoadedModel, questions: Sequence[EncodedQuestion], prefix: PrefixCache
+) -> list[torch.Tensor]:
+    """`answer_logits` over each variant of the prefix: a list of (variants, answer length, vocabulary)."""
     asked = [[*question.suffix_ids, *question.answer_ids[:-1]] for question in questions]
     answers = [len(question.answer_ids) for question in questions]
     if not packs(model, prefix.forgets):
@@ -177,6 +202,7 @@ def _in_one_row(
     prefix: PrefixCache,
 ) -> list[torch.Tensor]:
     """Each question sees the prefix up to its place, then itself: causal blocks on the diagonal, own positions."""
+    rows = prefix.variants
     lengths = torch.tensor([len(ids) for ids in asked], device=model.device)
     owner = torch.repeat_interleave(torch.arange(len(asked), device=model.device), lengths)
     place = torch.arange(len(owner), device=model.device)
@@ -191,13 +217,13 @@ def _in_one_row(
     ends = lengths.cumsum(0)
     kept = torch.cat([torch.arange(end - n, end) for end, n in zip(ends.tolist(), answers, strict=True)])
     output = model.run(
-        torch.tensor([[token for ids in asked for token in ids]], device=model.device),
+        torch.tensor([[token for ids in asked for token in ids]], device=model.device).expand(rows, -1),
         prefix.rows(1),
-        position_ids=(place + (starts - ends + lengths)[owner])[None],
-        attention_mask=mask[None, None],
+        position_ids=(place + (starts - ends + lengths)[owner]).expand(rows, -1),
+        attention_mask=mask.expand(rows, 1, -1, -1),
         logits_to_keep=kept.to(model.device),
     )
-    return list(output.logits[0].split(list(answers)))
+    return list(output.logits.split(list(answers), dim=1))
 
 
 def _in_rows(
@@ -206,15 +232,17 @@ def _in_rows(
     """A row a question, padded on the right, with the library's own masks and positions."""
     first = min(len(ids) - n for ids, n in zip(asked, answers, strict=True))
     longest = max(map(len, asked))
+    rows = len(asked) * prefix.variants
     given = {}
     start = prefix.position_after(prefix.length)
     if start != prefix.length:
-        given["position_ids"] = torch.arange(start, start + longest, device=model.device).expand(len(asked), -1)
+        given["position_ids"] = torch.arange(start, start + longest, device=model.device).expand(rows, -1)
     output = model.run(
-        pad_rows(asked, model.device),
+        pad_rows(asked, model.device).repeat(prefix.variants, 1),
         prefix.rows(len(asked)),
         logits_to_keep=torch.arange(first, longest, device=model.device),
         **given,
     )
-    pairs = zip(output.logits, asked, answers, strict=True)
-    return [logits[len(ids) - n - first : len(ids) - first] for logits, ids, n in pairs]
+    by_question = output.logits.unflatten(0, (prefix.variants, len(asked))).unbind(1)
+    triples = zip(by_question, asked, answers, strict=True)
+    return [logits[:, len(ids) - n - first : len(ids) - first] for logits, ids, n in triples]
