@@ -19,6 +19,11 @@ from seal_attention.prompts import EncodedQuestion, Encoder, Example
 from seal_attention.tuning.objective import accumulate_gradients
 from seal_attention.tuning.spreading import spread_positions
 
+FORGET_THE_PREFIX = {
+    "mistral",
+    "gpt_neo",
+    "starcoder2",
+}  # behind their first layer, no layer sees so far back
 SHARES_KEYS = "gemma4_text"  # its last layers attend to the keys of earlier ones: not to be recomputed one at a time
 WALKS = [pytest.param(family, False, id=f"{family}-kept") for family in tiny.FAMILIES]
 WALKS += [pytest.param(family, True, id=f"{family}-recomputed") for family in tiny.FAMILIES if family != SHARES_KEYS]
@@ -149,6 +154,25 @@ def test_gradients_over_a_shared_prefix_equal_those_of_separate_full_prompts(
                 assert gradient.abs().max() > 1e-6
                 assert torch.allclose(parameter.grad, gradient, rtol=0, atol=1e-9)
                 parameter.grad = None
+
+
+@pytest.mark.usefixtures("_no_rounding")
+def test_a_frozen_prefix_leaves_out_only_what_the_scales_do_to_the_prefix(family: str, example: Example) -> None:
+    """No question reads more of the last layer's scales in the prefix; of the first layer's it does."""
+    model = tiny.shared(family)
+    scales = drawn_scales("seal-c", model)
+    gradients = {}
+    with scales.attached(model):
+        for frozen in (False, True):
+            loss = accumulate_gradients(model, example, batch=2, frozen_prefix=frozen)
+            gradients[frozen] = [parameter.grad.clone() for parameter in scales.values.values()], loss
+            for parameter in scales.values.values():
+                parameter.grad = None
+    (exact, exact_loss), (frozen_ones, frozen_loss) = gradients[False], gradients[True]
+    assert frozen_loss == pytest.approx(exact_loss, abs=1e-12)
+    assert torch.allclose(frozen_ones[-1], exact[-1], rtol=0, atol=1e-12)
+    differs = not torch.allclose(frozen_ones[0], exact[0], rtol=1e-3, atol=0)
+    assert differs == (family not in FORGET_THE_PREFIX)
 
 
 def test_the_shared_prefix_is_longer_than_any_sliding_window(example: Example) -> None:

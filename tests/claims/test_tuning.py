@@ -147,3 +147,17 @@ def test_no_samples_a_bad_rate_and_an_unknown_method_are_refused(tmp_path: Path)
         TuneSettings("seal-h", float("nan"))
     with pytest.raises(UsageError, match="seal-h, seal-c, seal-l, seal-d"):
         TuneSettings("seal-x", 1e-2)
+
+
+def test_a_gradient_of_another_name_or_with_nothing_to_recompute_is_refused() -> None:
+    with pytest.raises(UsageError, match="exact or prefix-frozen"):
+        TuneSettings("seal-c", 1e-2, gradient="approximate")
+    with pytest.raises(UsageError, match="leave one of them out"):
+        TuneSettings("seal-c", 1e-2, gradient="prefix-frozen", checkpoint=True)
+
+
+def test_a_frozen_prefix_lowers_the_loss_as_well_and_is_noted(tmp_path: Path) -> None:
+    folder = tuned(tmp_path / "run", gradient="prefix-frozen", epochs=5)
+    losses = [record["loss"] for record in Run.open(tmp_path / "run", "tune", {"method": "seal-c"}).records(STEPS)]
+    assert sum(losses[-6:]) < 0.95 * sum(losses[:6])
+    assert adapters.describe(folder)["gradient"] == "prefix-frozen"

@@ -100,6 +100,13 @@ def tune(
             "--checkpoint", help="Recompute the prefix layer by layer: far less memory, about the same time on a CPU."
         ),
     ] = False,
+    gradient: Annotated[
+        str,
+        typer.Option(
+            help="exact, or prefix-frozen: leaves out what the scales do to the context itself, which takes the memory "
+            "of inference and less time, and is an approximation."
+        ),
+    ] = "exact",
     spread: Annotated[
         str | None,
         typer.Option(
@@ -131,6 +138,7 @@ def tune(
         epochs,
         batch,
         checkpoint,
+        gradient,
         parse_counts("--spread", spread)[0] if spread else None,
         seed,
     )

@@ -31,6 +31,8 @@ STEPS = "steps.jsonl"
 STATE = "state.safetensors"
 ADAPTER = "adapter"
 DEFAULT_RATES = {"seal-h": 1.5e-1, "seal-c": 3e-2, "seal-l": 2e-4, "seal-d": 2e-4}
+FROZEN = "prefix-frozen"
+GRADIENTS = ("exact", FROZEN)
 AVERAGED = {"seal-h", "seal-c"}  # at SEAL-H's high rate the last step alone is a matter of luck (docs/log.md)
 
 
@@ -40,7 +42,8 @@ class TuneSettings:
 
     `lr` is AdamW's constant rate; `average` takes the mean of the last half of the steps, not the last one alone
     (tuning/state.py); `batch` questions run at a time; `checkpoint` saves memory; `spread` puts the tokens of each
-    context at positions up to so many apart (tuning/spreading.py).
+    context at positions up to so many apart (tuning/spreading.py); `gradient` is exact, or leaves out what the scales
+    do to the prefix (tuning/objective.py).
     """
 
     method: str
@@ -49,6 +52,7 @@ class TuneSettings:
     epochs: int = 1
     batch: int = 8
     checkpoint: bool = False
+    gradient: str = "exact"
     spread: int | None = None
     seed: int = 0
 
@@ -60,6 +64,10 @@ class TuneSettings:
                 f"--lr must be a number above 0, not {self.lr}; {DEFAULT_RATES[self.method]} is the default of "
                 f"{self.method}"
             )
+        if self.gradient not in GRADIENTS:
+            raise UsageError(f"unknown --gradient {self.gradient!r}; choose {' or '.join(GRADIENTS)}")
+        if self.checkpoint and self.gradient == FROZEN:
+            raise UsageError(f"--checkpoint has nothing to recompute with --gradient {FROZEN}; leave one of them out")
         if self.epochs < 1 or self.batch < 1:
             raise UsageError(f"--epochs and --batch must be at least 1, not {self.epochs} and {self.batch}")
 
@@ -108,7 +116,8 @@ def tune(
         run.keep(STEPS, state.step)
 
     def save() -> None:
-        settled = {"lr": settings.lr, "average": settings.average, "spread": settings.spread, "seed": settings.seed}
+        kept = ("lr", "average", "gradient", "spread", "seed")
+        settled = {name: getattr(settings, name) for name in kept}
         with state.averaged():
             adapters.save(adapter, folder, model, {**notes, **settled})
 
@@ -129,6 +138,7 @@ def tune(
                 example,
                 batch=settings.batch,
                 checkpoint=settings.checkpoint,
+                frozen_prefix=settings.gradient == FROZEN,
                 positions=positions,
             )
             if world > 1:

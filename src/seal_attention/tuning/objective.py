@@ -41,14 +41,17 @@ def accumulate_gradients(
     *,
     batch: int,
     checkpoint: bool = False,
+    frozen_prefix: bool = False,
     positions: Sequence[int] | None = None,
     share: float = 1.0,
 ) -> float:
     """Add the gradients of the example's loss to the attached adapter's parameters; returns the loss.
 
     `batch` questions run at a time (more: faster, more memory); `checkpoint` keeps only each layer's input of the
-    prefix and recomputes the rest: about a layer's worth of activations instead of all layers'. `positions` are the
-    prefix's, where they are not 0, 1, 2, ...; `share` weighs the example's gradients.
+    prefix and recomputes the rest: about a layer's worth of activations instead of all layers'. `frozen_prefix` leaves
+    out what the scales do to the prefix (its keys and values are read with the scales at work, but as if they were
+    given): an approximation, at the memory of inference and without the backward pass of the prefix. `positions` are
+    the prefix's, where they are not 0, 1, 2, ...; `share` weighs the example's gradients.
     """
     parts = example.parts()
     if len(parts) > 1 and not packs(model, forgets(model)):  # no question can stand in the middle of the prefix
@@ -56,16 +59,24 @@ def accumulate_gradients(
         for part in parts:
             share = len(part.questions) / len(example.questions)
             at = None if positions is None else positions[: len(part.prefix_ids)]
-            loss = accumulate_gradients(model, part, batch=batch, checkpoint=checkpoint, positions=at, share=share)
+            loss = accumulate_gradients(
+                model,
+                part,
+                batch=batch,
+                checkpoint=checkpoint,
+                frozen_prefix=frozen_prefix,
+                positions=at,
+                share=share,
+            )
             total += loss * share
         return total
     if checkpoint:
         walked = _CheckpointedPrefix(model, example.prefix_ids, positions)
         prefix = walked.prefix
     else:
-        with torch.enable_grad():
+        with torch.set_grad_enabled(not frozen_prefix):
             prefix = PrefixCache.prefill(model, example.prefix_ids, positions)
-    leaves = [tensor.detach().requires_grad_() for tensor in prefix.tensors()]
+    leaves = [tensor.detach().requires_grad_(not frozen_prefix) for tensor in prefix.tensors()]
     shared = prefix.with_tensors(leaves)
     total = 0.0
     with torch.enable_grad():
