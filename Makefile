@@ -23,8 +23,9 @@ check: $(READY)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
+# Hours: ours against everybody else's way, into benchmarks/results.json. Needs `make demo`'s adapter. Resumes.
 bench: $(READY)
-	$(VENV)/bin/python benchmarks/tuning_step.py
+	$(VENV)/bin/python benchmarks/run.py
 
 # Hours: every benchmark that needs no data, before and after tuning. Resumes.
 results: $(READY)
