@@ -35,23 +35,29 @@ SHARES = {"base": 0.28, "base-prefixed": 0.12, "tune-seal-h": 0.2, "tune-seal-c"
 class DemoSettings:
     """Sizes of the demo: lines of the test records, questions a cell, and what to tune on.
 
+    Two epochs with half the questions cost what one costs, and give SEAL-H the steps it needs (docs/log.md).
+
     `spread` puts SEAL-C's tuning records at positions as far apart as the longest test records' (tuning/spreading.py);
     SEAL-H has too few numbers to serve all distances (docs/log.md).
     """
 
     sizes: tuple[int, ...] = (20, 40, 80, 160)
     cell_questions: int = 104
-    context_questions: int = 8
+    context_questions: int = 13
     tuned_lines: int = 40
-    tuned_questions: int = 24
+    tuned_questions: int = 12
     samples: int = 50
+    epochs: int = 2
     spread: int | None = 4096
     model: str = DEFAULT_MODEL
     dtype: str = "auto"
     device: str = "auto"
 
 
-QUICK = DemoSettings(sizes=(10, 20), cell_questions=24, tuned_lines=20, tuned_questions=10, samples=16, spread=None)
+QUICK = DemoSettings(
+    sizes=(10, 20), cell_questions=24, context_questions=8, tuned_lines=20, tuned_questions=10, samples=16, epochs=1,
+    spread=None,
+)  # fmt: skip
 
 
 @dataclass
@@ -115,7 +121,7 @@ class Demo:
         """The folder of one method's adapter."""
         settings = self.settings
         spread = settings.spread if method == "seal-c" else None
-        how = TuneSettings(method, DEFAULT_RATES[method], method in AVERAGED, spread=spread)
+        how = TuneSettings(method, DEFAULT_RATES[method], method in AVERAGED, settings.epochs, spread=spread)
         asked = {**plain(settings), **plain(how), "task": "lines"}
         run = Run.open(self.folder / f"tune-{method}", "tune", asked)
         if run.results is None:
