@@ -14,7 +14,7 @@ from seal_attention.errors import UsageError
 from seal_attention.prompts import Example
 from seal_attention.runs import Run
 from seal_attention.tuning.loop import TuneSettings, tune
-from seal_attention.tuning.spreading import GAPS, spread_positions
+from seal_attention.tuning.spreading import GAPS, drawn_positions, spread_positions
 
 
 def needed(example: Example) -> int:
@@ -55,3 +55,10 @@ def test_a_width_beyond_the_window_is_refused_before_a_step(tmp_path: Path) -> N
     with pytest.raises(UsageError, match="beyond the window of tiny llama, 512 tokens"):
         tune(run, tiny.load("llama"), [tiny.sample()], TuneSettings("seal-h", 0.1, spread=513), notes={})
     assert not (tmp_path / "run" / "steps.jsonl").exists()
+
+
+def test_by_lot_some_contexts_stay_as_they_are(example: Example) -> None:
+    drawn = [drawn_positions(example, 400, str(seed)) for seed in range(100)]
+    assert 30 < sum(positions is None for positions in drawn) < 70
+    assert drawn == [drawn_positions(example, 400, str(seed)) for seed in range(100)]
+    assert {p for p in drawn if p} <= {spread_positions(example, 400, str(seed)) for seed in range(100)}

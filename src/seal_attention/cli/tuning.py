@@ -110,8 +110,8 @@ def tune(
     spread: Annotated[
         str | None,
         typer.Option(
-            help="Spread each context's positions over up to so many (4k), so that scales tuned on short contexts hold "
-            "on long ones; an addition to the paper's method."
+            help="Spread the positions of half of the contexts over up to so many (4k), so that scales tuned on short "
+            "contexts hold on long ones; an addition to the paper's method."
         ),
     ] = None,
     seed: Seed = 0,

@@ -24,7 +24,7 @@ from ..prompts import Encoder, Example, require_fit
 from ..runs import PROCESS, Run, Unwatched, Watcher
 from ..samples import Sample
 from .objective import accumulate_gradients
-from .spreading import spread_positions
+from .spreading import drawn_positions
 from .state import TuningState
 
 STEPS = "steps.jsonl"
@@ -41,9 +41,9 @@ class TuneSettings:
     """How to tune.
 
     `lr` is AdamW's constant rate; `average` takes the mean of the last half of the steps, not the last one alone
-    (tuning/state.py); `batch` questions run at a time; `checkpoint` saves memory; `spread` puts the tokens of each
-    context at positions up to so many apart (tuning/spreading.py); `gradient` is exact, or leaves out what the scales
-    do to the prefix (tuning/objective.py).
+    (tuning/state.py); `batch` questions run at a time; `checkpoint` saves memory; `gradient` is exact, or leaves out
+    what the scales do to the prefix (tuning/objective.py); `spread` puts the tokens of half of the contexts at positions
+    up to so many apart (tuning/spreading.py).
     """
 
     method: str
@@ -132,7 +132,7 @@ def tune(
             positions = None
             if settings.spread:
                 epoch = step * world // len(samples)
-                positions = spread_positions(example, settings.spread, f"{settings.seed}/{epoch}")
+                positions = drawn_positions(example, settings.spread, f"{settings.seed}/{epoch}")
             loss = accumulate_gradients(
                 model,
                 example,

@@ -15,6 +15,13 @@ from ..errors import UsageError
 from ..prompts import Example
 
 GAPS = 3
+SHARE = 0.5  # of the contexts: scales that never see a short context as it is lose a little on short ones (docs/log.md)
+
+
+def drawn_positions(example: Example, width: int, seed: str) -> tuple[int, ...] | None:
+    """`spread_positions` for a SHARE of all (seed, example), by lot; None, the positions as they are, for the rest."""
+    whether = random.Random(f"whether/{seed}/{example.sample.identifier}").random() < SHARE
+    return spread_positions(example, width, seed) if whether else None
 
 
 def spread_positions(example: Example, width: int, seed: str) -> tuple[int, ...] | None:
