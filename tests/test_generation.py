@@ -105,7 +105,7 @@ def test_contexts_answered_together_are_answered_as_each_alone(family: str, draf
     model = tiny.shared(family)
     encoder = Encoder(model.tokenizer)
     longer = dataclasses.replace(tiny.sample(), context="Line birch: 5. " + tiny.sample().context)
-    examples = [example, encoder.encode(longer), encoder.encode(tiny.along(LIMIT + 3))]
+    examples = [example, encoder.encode(longer), tiny.along(LIMIT + 3)]
     answers = greedy(family)
     wrong_drafts = with_references(example, [(wrong(ids[0]), *ids[1:]) for ids in answers])
     together = list(answer_examples(model, [*examples, wrong_drafts], {END}, draft=draft))

@@ -9,7 +9,7 @@ import pytest
 
 import tiny
 from seal_attention.errors import UsageError
-from seal_attention.prompts import Encoder, common_prefix, require_fit
+from seal_attention.prompts import Encoder, common_prefix, joined, require_fit
 from seal_attention.samples import Question, Sample
 
 
@@ -140,21 +140,22 @@ def test_joined_ends_that_need_more_tokens_than_apart_are_cut_again() -> None:
         assert example.cut_tokens > 0
 
 
-def test_questions_asked_along_the_way_share_what_their_own_prompts_begin_with() -> None:
-    sample, encoder = tiny.along(), Encoder(tiny.tokenizer())
-    example = encoder.encode(sample)
-    places = [example.stands_after(question) for question in example.questions]
-    assert len(set(places)) == 3
-    assert max(places) == len(example.prefix_ids)
-    for encoded, question in zip(example.questions, sample.questions, strict=True):
-        assert example.prompt_ids(encoded) == encoder.prompt_ids(sample, question)
-        text = tiny.tokenizer().decode(example.prompt_ids(encoded))
-        assert sample.context[: question.sees] in text
-        assert question.sees is None or sample.context[question.sees :] not in text
+def test_prompts_that_begin_alike_join_into_one_example_that_holds_them_all() -> None:
+    encoder, sample = Encoder(tiny.tokenizer()), tiny.sample()
+    shorter = replace(sample, context=sample.context[:18])
+    other = replace(sample, context="Something else. " + sample.context)
+    apart = [encoder.encode(part) for part in (shorter, sample, other)]
+    whole = joined(apart)
+    assert whole.prefix_ids == apart[2].prefix_ids
+    prompts = [example.prompt_ids(question) for example in apart for question in example.questions]
+    assert [whole.prompt_ids(question) for question in whole.questions] == prompts
+    assert [q.answer_ids for q in whole.questions] == [q.answer_ids for one in apart for q in one.questions]
+    assert joined(apart[1:2]) == apart[1]
 
 
 def test_the_parts_of_an_example_hold_the_same_prompts() -> None:
-    example = Encoder(tiny.tokenizer()).encode(tiny.along())
+    example = tiny.along()
+    assert len({example.stands_after(question) for question in example.questions}) == 3
     prompts = sorted(example.prompt_ids(question) for question in example.questions)
     parts = example.parts()
     assert len(parts) == 3

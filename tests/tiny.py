@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 
 from seal_attention.embedded import quiet_transformers
 from seal_attention.models import LoadedModel, find_output_projections, pick_attention, prefer_blockwise
-from seal_attention.prompts import Encoder, Example
+from seal_attention.prompts import Encoder, Example, joined
 from seal_attention.samples import Question, Sample
 
 TEMPLATE = (
@@ -175,11 +175,12 @@ def example(max_new_tokens: int = 6) -> Example:
     return Encoder(tokenizer()).encode(sample(max_new_tokens))
 
 
-def along(max_new_tokens: int = 6) -> Sample:
-    """The sample with two of its questions asked before the context has ended, at different places."""
+def along(max_new_tokens: int = 6) -> Example:
+    """The sample's questions, two of them asked before the context has ended, at different places, as one example."""
     whole = sample(max_new_tokens)
-    seen = zip(whole.questions, (18, None, 34), strict=True)
-    return dataclasses.replace(whole, questions=tuple(dataclasses.replace(q, sees=sees) for q, sees in seen))
+    asked = zip(whole.questions, (18, None, 34), strict=True)
+    parts = [dataclasses.replace(whole, context=whole.context[:end], questions=(q,)) for q, end in asked]
+    return joined([Encoder(tokenizer()).encode(part) for part in parts])
 
 
 class Float64(TorchFunctionMode):

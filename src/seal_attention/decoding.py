@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows of ids, each after its own place of a prefix -> their greedy continuations, rows of many prefixes at a time.
 
-Each prefix is one line of the batch, however many rows continue it: a step takes one new token of every row, and a mask
-says which slots of the line's cache each row sees. So a step reads the weights once for all rows, and the keys and
-values of a prefix once for all of its rows.
+Each place of a prefix is one line of the batch, however many rows continue there: a step takes one new token of every
+row, and a mask says which slots of the line's cache each row sees. So a step reads the weights once for all rows, and
+the keys and values of a prefix once for all rows of a place.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from transformers.cache_utils import DynamicLayer
 
 from .models import LoadedModel
 from .shared_prefix import PrefixCache, free_memory, packs
+
+MOST_ROWS = 128  # beyond that a step's time grows with their number, and rows that have ended are carried along
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,10 @@ def continue_greedily(model: LoadedModel, rows: Sequence[Row], stops: Collection
 
 
 def _together(model: LoadedModel, rows: Sequence[Row]) -> Iterator[list[int]]:
-    """Indices of rows that can be continued in one batch and whose copies of the prefixes fit into memory."""
+    """Indices of rows that can be continued in one batch and whose copies of the prefixes fit into memory.
+
+    Rows after prefixes of much the same length, since a line is as wide as the longest.
+    """
     groups: dict[tuple[int, ...], list[int]] = {}
     for number, row in enumerate(rows):
         packed = packs(model, row.prefix.forgets)
@@ -59,8 +64,10 @@ def _together(model: LoadedModel, rows: Sequence[Row]) -> Iterator[list[int]]:
     free = free_memory(model.device) // 3
     for key, numbers in groups.items():
         batch: list[int] = []
-        for number in numbers:
-            if batch and _bytes([rows[place] for place in (*batch, number)], packed=not key) > free:
+        for number in sorted(numbers, key=lambda number: rows[number].after):
+            trial = [rows[place] for place in (*batch, number)]
+            much_longer = trial[-1].after > 1.5 * trial[0].after + trial[0].room
+            if batch and (len(trial) > MOST_ROWS or much_longer or _bytes(trial, packed=not key) > free):
                 yield batch
                 batch = []
             batch.append(number)
@@ -69,9 +76,9 @@ def _together(model: LoadedModel, rows: Sequence[Row]) -> Iterator[list[int]]:
 
 def _bytes(rows: Sequence[Row], packed: bool) -> int:
     """Bytes of the keys and values that continuing the rows takes."""
-    lines = Counter(id(row.prefix) if packed else number for number, row in enumerate(rows))
+    lines = Counter((id(row.prefix), row.after) if packed else number for number, row in enumerate(rows))
     own = max(lines.values()) * max(len(row.ids) + row.room for row in rows)
-    slots = max(row.prefix.length for row in rows) + own
+    slots = max(row.after for row in rows) + own
     return len(lines) * slots * rows[0].prefix.bytes_per_token
 
 
@@ -119,7 +126,7 @@ class _Batch:
 
 
 class _Lines:
-    """Rows of any lengths after any places of any prefixes: a line a prefix, its rows one behind the other.
+    """Rows of any lengths after any places of any prefixes: a line a place, its rows one behind the other.
 
     `grid` is (lines, most rows of a line): which row stands where, -1 where a line has fewer. A line's cache holds its
     prefix (up to the longest of all, the rest never seen), then a stripe of equal width for each row's ids, then one
@@ -129,8 +136,11 @@ class _Lines:
 
     def __init__(self, model: LoadedModel, rows: Sequence[Row]) -> None:
         self.model, self.rows = model, rows
-        prefixes = list({id(row.prefix): row.prefix for row in rows}.values())
-        by_line = [[number for number, row in enumerate(rows) if row.prefix is prefix] for prefix in prefixes]
+        lines: dict[tuple[int, int], list[int]] = {}
+        for number, row in enumerate(rows):
+            lines.setdefault((id(row.prefix), row.after), []).append(number)
+        by_line = list(lines.values())
+        prefixes = [rows[held[0]].prefix.cut(rows[held[0]].after) for held in by_line]
         places = max(map(len, by_line))
         self.grid = torch.tensor([[*held, *[-1] * (places - len(held))] for held in by_line], device=model.device)
         self.width = max(len(row.ids) for row in rows)

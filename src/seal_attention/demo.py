@@ -35,9 +35,9 @@ SHARES = {"base": 0.28, "base-prefixed": 0.12, "tune-seal-h": 0.2, "tune-seal-c"
 class DemoSettings:
     """Sizes of the demo: lines of the test records, questions a cell, and what to tune on.
 
-    Two epochs with twelve questions cost about what one with 24 costs, and give SEAL-H the steps it needs. `spread` puts
-    half of SEAL-C's tuning records at positions as far apart as the longest test records' (tuning/spreading.py); SEAL-H
-    has too few numbers to serve all distances (docs/log.md).
+    Two epochs with twelve questions cost about what one with 24 costs, and give SEAL-H the steps it needs. `spread`
+    puts half of SEAL-C's tuning records at positions as far apart as the longest test records' (tuning/spreading.py);
+    SEAL-H has too few numbers to serve all distances (docs/log.md).
     """
 
     sizes: tuple[int, ...] = (20, 40, 80, 160)

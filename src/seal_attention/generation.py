@@ -16,9 +16,10 @@ import torch
 from .decoding import Row, continue_greedily, ended
 from .models import LoadedModel
 from .prompts import EncodedQuestion, Example
-from .shared_prefix import PrefixCache, answer_logits, forgets, free_memory, packs, rows_that_fit
+from .shared_prefix import PrefixCache, answer_logits, forgets, free_memory, rows_that_fit
 
-WAVE = 128  # questions decoded together, where memory allows: beyond that a step's time grows with their number
+TOGETHER = 13  # questions verified in one row: each one's scores against the others' tokens are computed in vain
+WAVE = 512  # questions of a wave, where memory allows; what a wave has not finished is lost by an interruption
 
 
 @dataclass(frozen=True)
@@ -84,21 +85,18 @@ def _begun(model: LoadedModel, example: Example, stops: Collection[int], draft: 
     limit = example.sample.max_new_tokens
     places = [example.stands_after(question) for question in example.questions]
     whole = None if forgets(model) else PrefixCache.prefill(model, example.prefix_ids)
-    together = whole is not None and packs(model, whole.forgets)
     begun: dict[int, _Begun] = {}
-    for place in [len(example.prefix_ids)] if together else sorted(set(places)):
-        asked = [number for number, own in enumerate(places) if together or own == place]
+    for place in sorted(set(places)):
+        asked = [number for number, own in enumerate(places) if own == place]
         prefix = PrefixCache.prefill(model, example.prefix_ids[:place]) if whole is None else whole.cut(place)
-        questions = [example.questions[number] for number in asked]
-        if not together:
-            questions = [replace(question, after=None) for question in questions]
-        batch = rows_that_fit(model, prefix, limit)
+        questions = [replace(example.questions[number], after=None) for number in asked]
+        batch = min(TOGETHER, rows_that_fit(model, prefix, limit))
         for start in range(0, len(asked), batch):
             some = questions[start : start + batch]
             drafts = _verified(model, some, prefix) if draft else [[] for _ in some]
             for number, question, ids in zip(asked[start : start + batch], some, drafts, strict=True):
                 written = _cut(ids, stops, limit)
-                row = Row(prefix, places[number], (*question.suffix_ids, *written), limit - len(written))
+                row = Row(whole or prefix, place, (*question.suffix_ids, *written), limit - len(written))
                 begun[number] = _Begun(written, None if ended(written, stops, limit) else row)
     return [begun[number] for number in range(len(places))]
 

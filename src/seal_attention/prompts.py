@@ -110,7 +110,7 @@ class Encoder:
 
     def prompt_text(self, sample: Sample, question: Question) -> str:
         """The whole templated prompt of one question, up to and with the answer prefix; nothing of it cut."""
-        return self._around(sample, question, sample.user_turn(question))
+        return self._around(sample, question, sample.context + question.text)
 
     def _around(self, sample: Sample, question: Question, user: str) -> str:
         if not sample.templated:
@@ -160,7 +160,7 @@ class Encoder:
         LongBench's rule (`pred.py`): the turn, still without its template, keeps its first and last half of as many
         tokens as there is room for, decoded without special tokens and joined as text; the template comes after.
         """
-        user = sample.user_turn(question)
+        user = sample.context + question.text
         ids = self._encoded(self._around(sample, question, user))
         if not sample.cut_middle or self.window is None or len(ids) + sample.max_new_tokens <= self.window:
             return ids, 0
@@ -191,22 +191,20 @@ class Encoder:
         return (*ids, self.end_of_turn) if self.end_of_turn is not None else tuple(ids)
 
     def encode(self, sample: Sample) -> Example:
-        """One sample -> its example; the shared prefix is the longest common token prefix of its prompts.
-
-        Questions that see only a part of the context share as much of that prefix as their prompts begin with.
-        """
+        """One sample -> its example; the shared prefix is the longest common token prefix of its prompts."""
         if not sample.questions:
             raise UsageError(f"sample {sample.identifier} has no questions; give at least one")
         prompts, cuts = zip(*(self._within_window(sample, question) for question in sample.questions), strict=True)
-        seen = [len(sample.context) if question.sees is None else question.sees for question in sample.questions]
-        furthest = [prompt for prompt, sees in zip(prompts, seen, strict=True) if sees == max(seen)]
-        prefix = furthest[0][: common_prefix(furthest)]
-        questions = []
-        for prompt, question in zip(prompts, sample.questions, strict=True):
-            shared = common_prefix([prompt, (*prefix, -1)])  # -1: the prefix may be shared to its end
-            after = None if shared == len(prefix) else shared
-            questions.append(EncodedQuestion(prompt[shared:], self.answer_ids(question), after))
-        return Example(sample, prefix, tuple(questions), max(cuts))
+        shared = common_prefix(prompts)
+        return Example(
+            sample,
+            prompts[0][:shared],
+            tuple(
+                EncodedQuestion(prompt[shared:], self.answer_ids(question))
+                for prompt, question in zip(prompts, sample.questions, strict=True)
+            ),
+            max(cuts),
+        )
 
     def budget(self, sample: Sample) -> int:
         """Tokens the sample needs in the window: its longest prompt and its generation budget."""

@@ -19,8 +19,7 @@ class Question:
 
     `text` follows the context in the user's turn; `answer_prefix` opens the model's turn (a prefill, often
     empty) and is never scored or learnt; `target` is the rest of the model's turn: what tuning teaches, and the
-    draft that evaluation verifies; `answers` are the references that the task's scorer looks for. `sees` is how many
-    characters of the context stand before the question, None for all: so questions may be asked along the way.
+    draft that evaluation verifies; `answers` are the references that the task's scorer looks for.
     """
 
     text: str
@@ -28,7 +27,6 @@ class Question:
     target: str
     answer_prefix: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
-    sees: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,10 +50,6 @@ class Sample:
     earlier: tuple[tuple[str, str], ...] = ()
     templated: bool = True
     cut_middle: bool = False
-
-    def user_turn(self, question: Question) -> str:
-        """What the user says: as much of the context as the question sees, then the question."""
-        return self.context[: question.sees] + question.text
 
 
 @dataclass(frozen=True)

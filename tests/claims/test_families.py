@@ -15,7 +15,7 @@ from seal_attention.adapters import Scales
 from seal_attention.errors import UsageError
 from seal_attention.generation import answer_questions
 from seal_attention.models import LoadedModel
-from seal_attention.prompts import EncodedQuestion, Encoder, Example
+from seal_attention.prompts import EncodedQuestion, Example
 from seal_attention.tuning.objective import accumulate_gradients
 from seal_attention.tuning.spreading import spread_positions
 
@@ -126,7 +126,7 @@ def test_gradients_over_a_shared_prefix_equal_those_of_separate_full_prompts(
 ) -> None:
     model = tiny.shared(family)
     if along:
-        example = Encoder(model.tokenizer).encode(tiny.along())
+        example = tiny.along()
     positions = spread_positions(example, 300, "0") if spread else None
     if spread and not model.takes_positions:
         with pytest.raises(UsageError, match="takes no positions"):

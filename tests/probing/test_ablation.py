@@ -21,7 +21,7 @@ from seal_attention.models import LoadedModel
 from seal_attention.probing import ablation
 from seal_attention.probing.ablation import Ablated, ablate_heads, all_heads
 from seal_attention.probing.layer_walk import recorded
-from seal_attention.prompts import EncodedQuestion, Encoder, Example
+from seal_attention.prompts import EncodedQuestion, Example
 from seal_attention.shared_prefix import PrefixCache, answer_logits
 
 SHARES_KEYS = "gemma4_text"  # its last layers attend to the keys of earlier ones: no run can start in the middle
@@ -100,7 +100,7 @@ def test_each_head_equals_a_whole_run_with_its_scale_at_zero(family: str, exampl
 @pytest.mark.parametrize("name", ["llama", "mistral", "bloom", SHARES_KEYS])
 def test_questions_along_the_context_are_each_judged_at_their_place(name: str) -> None:
     model = tiny.shared(name)
-    example = answered(model, Encoder(model.tokenizer).encode(tiny.along()))
+    example = answered(model, tiny.along())
     assert len({example.stands_after(question) for question in example.questions}) == 3
     _, found = ablate_heads(model, example, [(1, 2)])
     assert_same(found, whole_run(model, example, silencing(model, 1, 2)))

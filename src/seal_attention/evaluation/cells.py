@@ -53,8 +53,7 @@ def question_name(sample: Sample, place: int) -> str:
 
 def digest_of(sample: Sample, question: Question) -> str:
     """16 hexadecimal digits of the whole prompt's text, templates aside: equal in two runs that asked the same."""
-    seen = sample.context[: question.sees]
-    parts = [sample.system, *map(list, sample.earlier), seen, question.text, question.answer_prefix]
+    parts = [sample.system, *map(list, sample.earlier), sample.context, question.text, question.answer_prefix]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -68,7 +67,7 @@ def predict(
         question=question_name(sample, place),
         sample=sample.identifier,
         task=sample.task,
-        asked=(question.text or sample.context[: question.sees][-200:]).strip(),
+        asked=(question.text or sample.context[-200:]).strip(),
         answers=question.answers,
         text=written.text,
         score=next(iter(scored.values())),

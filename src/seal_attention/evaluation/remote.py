@@ -55,7 +55,7 @@ class Asked:
 
 def bare_prompt(sample: Sample, question: Question) -> str:
     """All of a prompt that no template adds, but for a system message and earlier turns."""
-    return sample.user_turn(question) + question.answer_prefix
+    return sample.context + question.text + question.answer_prefix
 
 
 def messages_of(sample: Sample, question: Question, *, continued: bool) -> list[Message]:
@@ -65,7 +65,7 @@ def messages_of(sample: Sample, question: Question, *, continued: bool) -> list[
     before it where neither side brings one; `continued` makes it the assistant's own turn, which the server must know
     how to go on with.
     """
-    user, prefix = sample.user_turn(question), question.answer_prefix
+    user, prefix = sample.context + question.text, question.answer_prefix
     own_turn = [{"role": "assistant", "content": prefix}] if continued and prefix else []
     if prefix and not own_turn:
         user += prefix if user[-1:].isspace() or prefix[0].isspace() else f" {prefix}"

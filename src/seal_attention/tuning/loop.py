@@ -42,8 +42,8 @@ class TuneSettings:
 
     `lr` is AdamW's constant rate; `average` takes the mean of the last half of the steps, not the last one alone
     (tuning/state.py); `batch` questions run at a time; `checkpoint` saves memory; `gradient` is exact, or leaves out
-    what the scales do to the prefix (tuning/objective.py); `spread` puts the tokens of half of the contexts at positions
-    up to so many apart (tuning/spreading.py).
+    what the scales do to the prefix (tuning/objective.py); `spread` puts the tokens of half of the contexts at
+    positions up to so many apart (tuning/spreading.py).
     """
 
     method: str
