@@ -25,6 +25,7 @@ check: $(READY)
 
 bench: $(READY)
 	$(VENV)/bin/python benchmarks/tuning_step.py
+	$(VENV)/bin/python benchmarks/memory.py
 
 # Hours: every benchmark that needs no data, before and after tuning. Resumes.
 results: $(READY)

@@ -167,7 +167,7 @@ def _in_one_row(
     places: Sequence[int],
     prefix: PrefixCache,
 ) -> list[torch.Tensor]:
-    """Each question sees the prefix up to its place and itself: causal blocks on the diagonal, own positions in each."""
+    """Each question sees the prefix up to its place and itself: causal blocks on the diagonal, own positions each."""
     lengths = torch.tensor([len(ids) for ids in asked], device=model.device)
     owner = torch.repeat_interleave(torch.arange(len(asked), device=model.device), lengths)
     place = torch.arange(len(owner), device=model.device)
