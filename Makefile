@@ -26,6 +26,7 @@ check: $(READY)
 # Hours: ours against everybody else's way, into benchmarks/results.json. Needs `make demo`'s adapter. Resumes.
 bench: $(READY)
 	$(VENV)/bin/python benchmarks/run.py
+	$(VENV)/bin/python benchmarks/memory.py
 
 # Hours: every benchmark that needs no data, before and after tuning. Resumes.
 results: $(READY)

@@ -9,7 +9,7 @@ the keys and values of a prefix once for all rows of a place.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -38,8 +38,10 @@ def ended(ids: Sequence[int], stops: Collection[int], room: int) -> bool:
 
 
 @torch.no_grad()
-def continue_greedily(model: LoadedModel, rows: Sequence[Row], stops: Collection[int]) -> list[list[int]]:
-    """The ids that follow each row, up to a stop (included) or its room.
+def continue_greedily(
+    model: LoadedModel, rows: Sequence[Row], stops: Collection[int], on_step: Callable[[int], None]
+) -> list[list[int]]:
+    """The ids that follow each row, up to a stop (included) or its room; each step tells how many rows are left.
 
     Where masks can't be given freely, or a layer forgets, only rows of equal length after one place go together.
     """
@@ -48,7 +50,11 @@ def continue_greedily(model: LoadedModel, rows: Sequence[Row], stops: Collection
         group = [rows[number] for number in numbers]
         packed = packs(model, group[0].prefix.forgets)
         lines = _Lines(model, group) if packed else _Batch(model, group)
-        written.update(zip(numbers, _written(lines, group, stops), strict=True))
+        waiting = len(rows) - len(written) - len(group)
+        found: list[list[int]] = [[] for _ in group]
+        for alive in _write(lines, group, stops, found):
+            on_step(waiting + alive)
+        written.update(zip(numbers, found, strict=True))
     return [written[number] for number in range(len(rows))]
 
 
@@ -82,18 +88,19 @@ def _bytes(rows: Sequence[Row], packed: bool) -> int:
     return len(lines) * slots * rows[0].prefix.bytes_per_token
 
 
-def _written(lines: _Lines | _Batch, rows: Sequence[Row], stops: Collection[int]) -> list[list[int]]:
-    written: list[list[int]] = [[] for _ in rows]
+def _write(
+    lines: _Lines | _Batch, rows: Sequence[Row], stops: Collection[int], written: Sequence[list[int]]
+) -> Iterator[int]:
+    """Append to each row's list until all have ended; after each step, how many have not."""
     alive = list(range(len(rows)))
     tokens = lines.begin()
-    while True:
+    while alive:
         for row, token in zip(alive, tokens, strict=True):
             written[row].append(token)
-        kept = [row for row in alive if not ended(written[row], stops, rows[row].room)]
-        if not kept:
-            return written
-        tokens = lines.step([(row, written[row][-1]) for row in kept])
-        alive = kept
+        alive = [row for row in alive if not ended(written[row], stops, rows[row].room)]
+        yield len(alive)
+        if alive:
+            tokens = lines.step([(row, written[row][-1]) for row in alive])
 
 
 class _Batch:

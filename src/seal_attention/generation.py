@@ -53,8 +53,10 @@ def answer_examples(
     *,
     draft: bool = True,
     on_read: Callable[[Example], None] = lambda example: None,
+    on_step: Callable[[int], None] = lambda left: None,
 ) -> Iterator[tuple[Example, list[Answer]]]:
-    """Each example with its answers, in order; `on_read` is told as the prefix of each has been read.
+    """Each example with its answers, in order; `on_read` is told as the prefix of each has been read, `on_step` how
+    many answers are still being written.
 
     The examples go in waves: prefixes are read one at a time, then all questions whose draft failed are decoded
     together. A wave holds as many as have WAVE questions and whose keys and values fit into memory.
@@ -67,9 +69,9 @@ def answer_examples(
         rows = [begun.row for _, several in wave for begun in several if begun.row]
         held = sum({id(row.prefix): row.prefix.bytes for row in rows}.values())
         if held > room or sum(len(begun) for _, begun in wave) >= WAVE:
-            yield from _finished(model, wave, stops)
+            yield from _finished(model, wave, stops, on_step)
             wave = []
-    yield from _finished(model, wave, stops)
+    yield from _finished(model, wave, stops, on_step)
 
 
 @dataclass
@@ -102,12 +104,15 @@ def _begun(model: LoadedModel, example: Example, stops: Collection[int], draft: 
 
 
 def _finished(
-    model: LoadedModel, wave: Sequence[tuple[Example, list[_Begun]]], stops: Collection[int]
+    model: LoadedModel,
+    wave: Sequence[tuple[Example, list[_Begun]]],
+    stops: Collection[int],
+    on_step: Callable[[int], None],
 ) -> Iterator[tuple[Example, list[Answer]]]:
     """Decode what is open of a wave."""
     pairs = [(begun, begun.row) for _, several in wave for begun in several if begun.row]
     rows = [row for _, row in pairs]
-    for (begun, _), more in zip(pairs, continue_greedily(model, rows, stops), strict=True):
+    for (begun, _), more in zip(pairs, continue_greedily(model, rows, stops, on_step), strict=True):
         begun.written += more
     for example, several in wave:
         yield example, [Answer(tuple(begun.written), begun.written[-1] in stops) for begun in several]

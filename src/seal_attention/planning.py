@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A job's sizes and a model's shapes -> tokens, estimated peak memory and time, before anything long starts.
 
-The model is built without its weights; the machine's speed is measured on one matrix product of the model's own shape.
+The model is built without its weights; the machine's speed is measured on one matrix product of the model's own shape,
+what the interpreter takes on this very process. docs/memory.md holds the formula of the memory against measurements.
 """
 
 from __future__ import annotations
@@ -11,19 +12,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
 import torch
 
 from .models import LoadedModel
 from .prompts import Encoder, Example
 from .samples import Sample
+from .shared_prefix import forgets, packs
 
 EFFICIENCY = 0.3  # of the measured matrix-product rate that a whole step reaches (docs/results.md)
-OVERHEAD_BYTES = 700_000_000  # the interpreter with torch and transformers loaded
+MAPPED = 32 * 2**20  # bytes from which glibc gives a tensor a mapping of its own, which leaves no holes
+FLOAT32 = 4  # bytes: norms, the attention's log-sums and the loss are computed in it whatever the weights are
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """What memory and time depend on; `parameters` without the embeddings, `item` bytes a number."""
+    """What memory and time depend on; `parameters` without the embeddings, `item` bytes a number.
+
+    `host` where host and device share one memory and one allocator, as on a CPU.
+    """
 
     layers: int
     hidden: int
@@ -31,15 +38,17 @@ class Shapes:
     heads: int
     key_value_heads: int
     head_size: int
+    vocabulary: int
     parameters: int
     embeddings: int
     item: int
+    host: bool = True
 
     @classmethod
-    def of(cls, model: LoadedModel, dtype: torch.dtype) -> Shapes:
+    def of(cls, model: LoadedModel, dtype: torch.dtype, device: torch.device) -> Shapes:
         """The shapes of a loaded or weightless model."""
         text: Any = model.model.config.get_text_config(decoder=True)
-        embeddings = model.model.get_input_embeddings().weight.numel()
+        embeddings = model.model.get_input_embeddings().weight
         total = sum(parameter.numel() for parameter in model.model.parameters())
         first = model.projections[0]
         intermediate = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
@@ -50,37 +59,121 @@ class Shapes:
             first.heads,
             model.key_value_heads,
             first.head_size,
-            total - embeddings,
-            embeddings,
+            embeddings.shape[0],
+            total - embeddings.numel(),
+            embeddings.numel(),
             torch.finfo(dtype).bits // 8,
+            device.type == "cpu",
         )
 
     @property
     def layer_activations(self) -> int:
-        """Bytes a token that one layer keeps for its backward pass: norms in float32, the gated MLP, the attention."""
-        attention = self.head_size * (3 * self.heads + 2 * self.key_value_heads)
-        return 16 * self.hidden + self.item * (3 * self.intermediate + attention)
+        """Bytes a token that one layer keeps for its backward pass; the weights are frozen, so that no linear's input.
+
+        Two norms' inputs in float32; the gated MLP's gate, its activation and what it multiplies; of the attention
+        queries, output, keys, values and a log-sum a head.
+        """
+        norms = 2 * FLOAT32 * self.hidden
+        perceptron = 3 * self.item * self.intermediate
+        attention = self.item * self.head_size * 2 * (self.heads + self.key_value_heads) + FLOAT32 * self.heads
+        return norms + perceptron + attention
+
+    @property
+    def layer_gradients(self) -> int:
+        """Bytes a token of the gradients that one layer's backward pass holds at once: in the gated MLP."""
+        return self.item * (3 * self.intermediate + 2 * self.hidden)
+
+    @property
+    def layer_holes(self) -> int:
+        """Bytes a token that a CPU's allocator loses between what one layer keeps: room of a norm's two float32
+        temporaries and of the MLP's product, into which no aligned tensor of the same size fits again."""
+        return 2 * FLOAT32 * self.hidden + self.item * self.intermediate
+
+    def layer(self, tokens: int) -> int:
+        """Bytes that one layer's graph takes for so many tokens, on a CPU with the holes between small tensors."""
+        holes = self.layer_holes if self.host and tokens * FLOAT32 * self.hidden < MAPPED else 0
+        return tokens * (self.layer_activations + holes)
 
     @property
     def cache(self) -> int:
         """Bytes a token of keys and values in all layers."""
         return 2 * self.layers * self.key_value_heads * self.head_size * self.item
 
+    @property
+    def repeated(self) -> int:
+        """Bytes a token of keys and values repeated for each query head, as masked attention keeps them on a GPU."""
+        if self.host or self.heads == self.key_value_heads:  # attention.py copies nothing
+            return 0
+        return 2 * self.layers * self.heads * self.head_size * self.item
 
-def tuning_memory(shapes: Shapes, prefix: int, question: int, batch: int, checkpoint: bool) -> int:
-    """Peak bytes of a tuning step: weights, the prefix's activations (or layer inputs), and one batch of questions.
 
-    A batch of questions holds its own activations and, for the attention's backward pass, the prefix's keys and values
-    repeated for each query head.
+@dataclass(frozen=True)
+class Step:
+    """Sizes of a tuning step in tokens: the `prefix`, and of one batch of questions all that is `asked` (with the
+    answers) and the `answers` alone; how many `batches`; the `copies` of the prefix's keys and values in a batch."""
+
+    prefix: int
+    asked: int
+    answers: int
+    batches: int = 1
+    copies: int = 1
+
+    @classmethod
+    def of(cls, model: LoadedModel, example: Example, batch: int) -> Step:
+        """The sizes of a step on the example, its largest batch taken for all."""
+        starts = range(0, len(example.questions), batch)
+        batches = [example.questions[start : start + batch] for start in starts]
+        lengths = [[len(q.suffix_ids) + len(q.answer_ids) - 1 for q in questions] for questions in batches]
+        answers = max(sum(len(q.answer_ids) for q in questions) for questions in batches)
+        if packs(model, forgets(model)):  # in one row
+            return cls(len(example.prefix_ids), max(map(sum, lengths)), answers, len(batches))
+        asked = max(len(row) * max(row) for row in lengths)
+        return cls(len(example.prefix_ids), asked, answers, len(batches), max(map(len, lengths)))
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes at the peak on the device, and beside it what was moved to the host."""
+
+    device: int
+    host: int
+
+
+def tuning_memory(shapes: Shapes, step: Step, checkpoint: bool, offload: bool = False) -> Memory:
+    """Peak memory of a tuning step, without the interpreter (docs/memory.md says the terms one by one).
+
+    The weights and what is kept of the prefix stay throughout; to them comes the larger of two: a batch of questions
+    with its graph, or the gradients on their way through the prefix.
     """
     weights = (shapes.parameters + shapes.embeddings) * shapes.item
+    cache = gradients = step.prefix * shapes.cache
     if checkpoint:
-        kept = prefix * (shapes.layers * shapes.hidden * shapes.item + shapes.layer_activations)
-    else:
-        kept = prefix * shapes.layers * shapes.layer_activations
-    repeated = (prefix + batch * question) * 2 * shapes.layers * shapes.heads * shapes.head_size * shapes.item
-    asked = batch * question * shapes.layers * shapes.layer_activations + repeated
-    return OVERHEAD_BYTES + weights + kept + asked + 2 * prefix * shapes.cache
+        kept = step.prefix * shapes.layers * shapes.hidden * shapes.item  # each layer's input
+        recomputed = shapes.layer(step.prefix)
+    else:  # a graph, in which the cache is counted; of the last layer it has the keys and values alone
+        kept = (shapes.layers - 1) * shapes.layer(step.prefix) + cache // shapes.layers
+        cache = recomputed = 0
+    moved = kept if checkpoint and offload else 0
+
+    attended = step.copies * step.prefix + step.asked
+    joined = attended * shapes.cache  # the prefix's keys and values with the questions' own behind them
+    repeated = attended * shapes.repeated
+    questions = shapes.layers * shapes.layer(step.asked)
+    logits = step.answers * shapes.vocabulary * (shapes.item + FLOAT32)
+    earlier = gradients if step.batches > 1 else 0
+    asking = cache + joined + repeated + questions + logits + earlier
+
+    sending = gradients + recomputed + step.prefix * shapes.layer_gradients
+    return Memory(weights + kept - moved + max(asking, sending), moved)
+
+
+def process_memory(shapes: Shapes) -> int:
+    """Bytes that a tuning process holds on the host besides: the interpreter with its libraries, as this one has them.
+
+    On a CPU also a copy of the output embedding, which a matrix product in bfloat16 lays out anew each time.
+    """
+    packed = shapes.embeddings * shapes.item if shapes.host and shapes.item == 2 else 0
+    return psutil.Process().memory_info().rss + packed
 
 
 def passes(shapes: Shapes, example: Example, times: float) -> float:
@@ -108,13 +201,25 @@ def plan(
     *,
     batch: int,
     checkpoint: bool,
+    offload: bool = False,
 ) -> dict[str, Any]:
-    """Tokens, memory (GB) and seconds of tuning on the samples and of asking them once, from the first of them."""
+    """Tokens, memory (GB) and seconds of tuning on the samples and of asking them once, from the first of them.
+
+    On a CPU `tuning_memory_gb` is all of it; beside a GPU's there is `host_memory_gb`.
+    """
     encoder = Encoder(model.tokenizer)
     example = encoder.encode(samples[0])
-    shapes = Shapes.of(model, dtype)
-    question = max(len(q.suffix_ids) + len(q.answer_ids) for q in example.questions)
-    memory = tuning_memory(shapes, len(example.prefix_ids), question, min(batch, len(example.questions)), checkpoint)
+    shapes = Shapes.of(model, dtype, device)
+    memory = tuning_memory(shapes, Step.of(model, example, batch), checkpoint, offload)
+    host = memory.host + process_memory(shapes)
+    peaks = (
+        {"tuning_memory_gb": memory.device + host}
+        if shapes.host
+        else {
+            "tuning_memory_gb": memory.device,
+            "host_memory_gb": host,
+        }
+    )
     rate = EFFICIENCY * measured_rate(shapes, dtype, device)
     return {
         "model": model.name,
@@ -127,7 +232,7 @@ def plan(
         "longest_prompt": example.longest_prompt,
         "tokens": example.tokens * len(samples),
         "weights_gb": round((shapes.parameters + shapes.embeddings) * shapes.item / 1e9, 2),
-        "tuning_memory_gb": round(memory / 1e9, 2),
+        **{name: round(size / 1e9, 2) for name, size in peaks.items()},
         "tuning_seconds": round(passes(shapes, example, 3.0 if checkpoint else 2.0) * len(samples) / rate),
         "asking_seconds": round(passes(shapes, example, 1.0) * len(samples) / rate),
     }

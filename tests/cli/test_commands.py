@@ -127,6 +127,7 @@ def test_plan_says_what_a_job_will_take(seal: Seal) -> None:
     assert planned["questions"] == 100
     assert planned["scales"] == {"seal-h": 8, "seal-c": 64}
     assert planned["tuning_memory_gb"] > 0
+    assert "host_memory_gb" not in planned  # a CPU's memory is one
 
 
 def test_longevals_own_cases_are_read(place: Path, seal: Seal) -> None:
@@ -147,6 +148,7 @@ BAD = {
     "beyond the window": (("eval", "model", "--lines", "400"), 2, "window is 2,048"),
     "too short a length": (("eval", "model", "--length", "100"), 2, "--length 100 can't hold"),
     "both sizes": (("eval", "model", "--lines", "4", "--length", "1k"), 2, "give one of them"),
+    "offload alone": (("plan", "model", "--lines", "4", "--offload"), 2, "type --checkpoint --offload"),
     "no adapter": (("eval", "model", "--adapter", "nowhere"), 2, "no adapter folder nowhere"),
     "a model as adapter": (("eval", "model", "--adapter", "model"), 2, "adapter_config.json"),
     "an adapter as model": (("eval", "made-adapter"), 2, "pass it with --adapter"),

@@ -100,6 +100,12 @@ def tune(
             "--checkpoint", help="Recompute the prefix layer by layer: far less memory, about the same time on a CPU."
         ),
     ] = False,
+    offload: Annotated[
+        bool,
+        typer.Option(
+            "--offload", help="Keep what --checkpoint keeps in the host's memory: for a GPU that is too small."
+        ),
+    ] = False,
     gradient: Annotated[
         str,
         typer.Option(
@@ -138,6 +144,7 @@ def tune(
         epochs,
         batch,
         checkpoint,
+        offload,
         gradient,
         parse_counts("--spread", spread)[0] if spread else None,
         seed,
@@ -173,6 +180,7 @@ def plan(
     samples: Annotated[int, typer.Option(help="Contexts.")] = 50,
     batch: Annotated[int, typer.Option(help="Questions of a context that run at a time.")] = 8,
     checkpoint: Annotated[bool, typer.Option("--checkpoint", help="As in `seal tune`.")] = False,
+    offload: Annotated[bool, typer.Option("--offload", help="As in `seal tune`.")] = False,
     dtype: Dtype = "auto",
     device: Device = "auto",
     revision: Revision = None,
@@ -182,7 +190,9 @@ def plan(
     """Say before a long job what it will take: tokens, estimated peak memory and time on this machine."""
     from .. import models, planning
     from ..prompts import Encoder
+    from ..tuning.loop import require_checkpoint
 
+    require_checkpoint(checkpoint, offload)
     target = models.pick_device(device)
     bare = models.skeleton(model, models.local_folder(model, revision), trust_remote_code=trust)
     selection = Selection(task, lines, length, depths, questions, haystack=haystack, data=data, tuning=True)
@@ -193,6 +203,7 @@ def plan(
         target,
         batch=batch,
         checkpoint=checkpoint,
+        offload=offload,
     )
     print_facts(facts, as_json)
 

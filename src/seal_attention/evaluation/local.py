@@ -101,6 +101,7 @@ def evaluate(
             (chain.example() for chain in chains),
             stops,
             on_read=lambda example: watcher.advance(next(costs), f"{right:g}/{asked} right" if asked else "reading"),
+            on_step=lambda left: watcher.advance(0, f"{left} answers to write"),
         )
         for chain, (_, answers) in zip(chains, answered, strict=True):
             given = iter(answers)

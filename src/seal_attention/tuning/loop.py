@@ -41,9 +41,9 @@ class TuneSettings:
     """How to tune.
 
     `lr` is AdamW's constant rate; `average` takes the mean of the last half of the steps, not the last one alone
-    (tuning/state.py); `batch` questions run at a time; `checkpoint` saves memory; `gradient` is exact, or leaves out
-    what the scales do to the prefix (tuning/objective.py); `spread` puts the tokens of half of the contexts at
-    positions up to so many apart (tuning/spreading.py).
+    (tuning/state.py); `batch` questions run at a time; `checkpoint` saves memory, `offload` more of a GPU's
+    (docs/memory.md); `gradient` is exact, or leaves out what the scales do to the prefix (tuning/objective.py);
+    `spread` puts the tokens of half of the contexts at positions up to so many apart (tuning/spreading.py).
     """
 
     method: str
@@ -52,6 +52,7 @@ class TuneSettings:
     epochs: int = 1
     batch: int = 8
     checkpoint: bool = False
+    offload: bool = False
     gradient: str = "exact"
     spread: int | None = None
     seed: int = 0
@@ -70,6 +71,16 @@ class TuneSettings:
             raise UsageError(f"--checkpoint has nothing to recompute with --gradient {FROZEN}; leave one of them out")
         if self.epochs < 1 or self.batch < 1:
             raise UsageError(f"--epochs and --batch must be at least 1, not {self.epochs} and {self.batch}")
+        require_checkpoint(self.checkpoint, self.offload)
+
+
+def require_checkpoint(checkpoint: bool, offload: bool) -> None:
+    """UsageError for --offload without --checkpoint."""
+    if offload and not checkpoint:
+        raise UsageError(
+            "--offload was given without --checkpoint, whose layer inputs are all that it moves to the host; type "
+            "--checkpoint --offload, or leave --offload out"
+        )
 
 
 class NotFinite(SealError):
@@ -138,6 +149,7 @@ def tune(
                 example,
                 batch=settings.batch,
                 checkpoint=settings.checkpoint,
+                offload=settings.offload,
                 frozen_prefix=settings.gradient == FROZEN,
                 positions=positions,
             )

@@ -41,6 +41,7 @@ def accumulate_gradients(
     *,
     batch: int,
     checkpoint: bool = False,
+    offload: bool = False,
     frozen_prefix: bool = False,
     positions: Sequence[int] | None = None,
     share: float = 1.0,
@@ -48,10 +49,11 @@ def accumulate_gradients(
     """Add the gradients of the example's loss to the attached adapter's parameters; returns the loss.
 
     `batch` questions run at a time (more: faster, more memory); `checkpoint` keeps only each layer's input of the
-    prefix and recomputes the rest: about a layer's worth of activations instead of all layers'. `frozen_prefix` leaves
-    out what the scales do to the prefix (its keys and values are read with the scales at work, but as if they were
-    given): an approximation, at the memory of inference and without the backward pass of the prefix. `positions` are
-    the prefix's, where they are not 0, 1, 2, ...; `share` weighs the example's gradients.
+    prefix and recomputes the rest: about a layer's worth of activations instead of all layers'; `offload` keeps those
+    inputs in the host's memory. `frozen_prefix` leaves out what the scales do to the prefix (its keys and values are
+    read with the scales at work, but as if they were given): an approximation, at the memory of inference and without
+    the backward pass of the prefix. `positions` are the prefix's, where they are not 0, 1, 2, ...; `share` weighs the
+    example's gradients.
     """
     parts = example.parts()
     if len(parts) > 1 and not packs(model, forgets(model)):  # no question can stand in the middle of the prefix
@@ -64,6 +66,7 @@ def accumulate_gradients(
                 part,
                 batch=batch,
                 checkpoint=checkpoint,
+                offload=offload,
                 frozen_prefix=frozen_prefix,
                 positions=at,
                 share=share,
@@ -71,12 +74,25 @@ def accumulate_gradients(
             total += loss * share
         return total
     if checkpoint:
-        walked = _CheckpointedPrefix(model, example.prefix_ids, positions)
-        prefix = walked.prefix
-    else:
-        with torch.set_grad_enabled(not frozen_prefix):
-            prefix = PrefixCache.prefill(model, example.prefix_ids, positions)
-    leaves = [tensor.detach().requires_grad_(not frozen_prefix) for tensor in prefix.tensors()]
+        walk = _CheckpointedPrefix(model, offload)
+        # The prefix's keys and values live no longer than its questions: the walk makes them anew.
+        loss, gradients = _ask(model, example, batch, share, walk.prefill(example.prefix_ids, positions))
+        walk.backward(gradients)
+        return loss
+    with torch.set_grad_enabled(not frozen_prefix):
+        prefix = PrefixCache.prefill(model, example.prefix_ids, positions)
+    loss, gradients = _ask(model, example, batch, share, prefix, frozen_prefix)
+    targets = _with_graph(*zip(prefix.tensors(), gradients, strict=True))
+    if targets:
+        torch.autograd.backward([t for t, _ in targets], [g for _, g in targets])
+    return loss
+
+
+def _ask(
+    model: LoadedModel, example: Example, batch: int, share: float, prefix: PrefixCache, frozen: bool = False
+) -> tuple[float, list[torch.Tensor | None]]:
+    """The example's loss, and its gradients by the prefix's keys and values (k0, v0, k1, v1, ...; None if frozen)."""
+    leaves = [tensor.detach().requires_grad_(not frozen) for tensor in prefix.tensors()]
     shared = prefix.with_tensors(leaves)
     total = 0.0
     with torch.enable_grad():
@@ -84,64 +100,96 @@ def accumulate_gradients(
             losses = question_losses(model, example.questions[start : start + batch], shared)
             (losses.sum() * share / len(example.questions)).backward()
             total += float(losses.detach().sum())
-    if checkpoint:
-        walked.backward([leaf.grad for leaf in leaves])
-    else:
-        pairs = [(t, leaf.grad) for t, leaf in zip(prefix.tensors(), leaves, strict=True) if t.requires_grad]
-        if pairs:
-            torch.autograd.backward([t for t, _ in pairs], [gradient for _, gradient in pairs])
-    return total / len(example.questions)
+    return total / len(example.questions), [leaf.grad for leaf in leaves]
+
+
+# What stands in a kept call where the layer's input and the cache stood: the call itself must keep neither alive.
+_INPUT, _CACHE = object(), object()
 
 
 class _CheckpointedPrefix:
-    """A prefix prefilled without a graph, of which each decoder layer's input is kept."""
+    """A prefix prefilled without a graph, of which each decoder layer's input is kept, on the host with `offload`."""
 
-    def __init__(self, model: LoadedModel, prefix_ids: Sequence[int], positions: Sequence[int] | None) -> None:
+    def __init__(self, model: LoadedModel, offload: bool) -> None:
         self.model = model
+        self.offload = offload
         self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        self.inputs: list[tuple[torch.Tensor, torch.device]] = []  # (1, time, hidden), and the layer's device
+
+    def prefill(self, prefix_ids: Sequence[int], positions: Sequence[int] | None) -> PrefixCache:
+        """Keys and values of the prefix. UsageError where the layers can't be recomputed one at a time."""
+        model = self.model
         handles = [layer.register_forward_pre_hook(self._keep, with_kwargs=True) for layer in model.decoder_layers]
         try:
             with torch.no_grad():
-                self.prefix = PrefixCache.prefill(model, prefix_ids, positions)
+                prefix = PrefixCache.prefill(model, prefix_ids, positions)
         finally:
             for handle in handles:
                 handle.remove()
-        layers, pairs = len(model.decoder_layers), len(self.prefix.tensors()) // 2
+        layers, pairs = len(model.decoder_layers), len(prefix.tensors()) // 2
         if prefix_ids and not (len(self.calls) == pairs == layers):
             raise UsageError(
                 f"{model.name} runs layers more than once or shares keys and values between them ({layers} layers, "
                 f"{len(self.calls)} runs, {pairs} pairs of keys and values), so --checkpoint can't recompute them one "
                 "at a time; leave it out"
             )
+        return prefix
 
     def _keep(self, _layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.calls.append((args, kwargs))
-
-    def backward(self, gradients: Sequence[torch.Tensor | None]) -> None:
-        """Send the gradients of the keys and values (k0, v0, k1, v1, ...) down the layers, recomputing each once."""
-        hidden_gradient = None
-        for index in reversed(range(len(self.calls))):
-            hidden, output, keys, values = self._again(index)
-            key_gradient, value_gradient = gradients[2 * index : 2 * index + 2]
-            targets = _with_graph((output, hidden_gradient), (keys, key_gradient), (values, value_gradient))
-            if targets:
-                torch.autograd.backward([t for t, _ in targets], [g for _, g in targets])
-            hidden_gradient = hidden.grad
-            self.calls[index] = ((), {})
-
-    def _again(self, index: int) -> tuple[torch.Tensor, ...]:
-        """Run a layer once more, with a graph: its hidden input as a leaf, its output, its keys and its values."""
-        args, kwargs = self.calls[index]
         kept = args[0] if args else kwargs["hidden_states"]
-        hidden, cache = kept.detach().requires_grad_(), DynamicCache(config=self.model.model.config)
+
+        def stored(value: Any) -> Any:
+            return _INPUT if value is kept else _CACHE if isinstance(value, Cache) else value
+
+        self.calls.append((tuple(map(stored, args)), {name: stored(value) for name, value in kwargs.items()}))
+        self.inputs.append((_on_host(kept) if self.offload else kept, kept.device))
+
+    def backward(self, gradients: list[torch.Tensor | None]) -> None:
+        """Send the gradients of the keys and values (k0, v0, k1, v1, ...) down the layers, recomputing each once.
+
+        What a layer needed is let go with it: its input, and its two of the gradients, whose list ends empty.
+        """
+        hidden_gradient = None
+        while self.calls:
+            value_gradient, key_gradient = gradients.pop(), gradients.pop()
+            hidden_gradient = self._through_last(hidden_gradient, key_gradient, value_gradient)
+
+    def _through_last(self, *gradients: torch.Tensor | None) -> torch.Tensor | None:
+        """Gradients of the last layer's output, keys and values -> that of its input; the layer is then forgotten.
+
+        A function of its own, so that nothing of a layer outlives it.
+        """
+        hidden, *outputs = self._again()
+        targets = _with_graph(*zip(outputs, gradients, strict=True))
+        if targets:
+            torch.autograd.backward([t for t, _ in targets], [g for _, g in targets])
+        return hidden.grad
+
+    def _again(self) -> tuple[torch.Tensor, ...]:
+        """Run the last layer once more, with a graph: its hidden input as a leaf, its output, its keys and values."""
+        (args, kwargs), (kept, device) = self.calls.pop(), self.inputs.pop()
+        index = len(self.calls)
+        hidden = kept.to(device, non_blocking=True).detach().requires_grad_()
+        cache = DynamicCache(config=self.model.model.config)
 
         def fresh(value: Any) -> Any:
-            return hidden if value is kept else cache if isinstance(value, Cache) else value
+            return hidden if value is _INPUT else cache if value is _CACHE else value
 
         with torch.enable_grad():
             output = self.model.decoder_layers[index](*map(fresh, args), **{k: fresh(v) for k, v in kwargs.items()})
         hidden_output = output[0] if isinstance(output, tuple) else output
         return hidden, hidden_output, cache.layers[index].keys, cache.layers[index].values
+
+
+def _on_host(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor in the host's memory: itself where it is there, pinned where it comes from a CUDA device.
+
+    The copy may still be under way when this returns; what reads it back is queued behind it on the same device.
+    """
+    if tensor.device.type == "cpu":
+        return tensor
+    pinned = tensor.device.type == "cuda"
+    return torch.empty_like(tensor, device="cpu", pin_memory=pinned).copy_(tensor, non_blocking=pinned)
 
 
 def _with_graph(*pairs: tuple[torch.Tensor, torch.Tensor | None]) -> list[tuple[torch.Tensor, torch.Tensor]]:
