@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of ids, each after its own place of a prefix -> their greedy continuations, rows of many prefixes at a time.
+"""Rows of ids, each after its prefix -> their greedy continuations, rows of many prefixes at a time.
 
-Each place of a prefix is one line of the batch, however many rows continue there: a step takes one new token of every
-row, and a mask says which slots of the line's cache each row sees. So a step reads the weights once for all rows, and
-the keys and values of a prefix once for all rows of a place.
+The rows of a prefix share a line of the batch: a step takes one new token of every row, and a mask says which slots of
+the line's cache each row sees. So a step reads the weights once for all rows, and the keys and values of a prefix once
+for all rows of a line.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -24,10 +23,9 @@ MOST_ROWS = 128  # beyond that a step's time grows with their number, and rows t
 
 @dataclass(frozen=True)
 class Row:
-    """`ids` (never empty) stand after the first `after` tokens of the prefix; at most `room` ids are to follow."""
+    """`ids` (never empty) stand after the prefix; at most `room` ids are to follow."""
 
     prefix: PrefixCache
-    after: int
     ids: tuple[int, ...]
     room: int
 
@@ -43,7 +41,7 @@ def continue_greedily(
 ) -> list[list[int]]:
     """The ids that follow each row, up to a stop (included) or its room; each step tells how many rows are left.
 
-    Where masks can't be given freely, or a layer forgets, only rows of equal length after one place go together.
+    Where masks can't be given freely, or a layer forgets, only rows of equal length after one prefix go together.
     """
     written: dict[int, list[int]] = {}
     for numbers in _together(model, rows):
@@ -66,13 +64,13 @@ def _together(model: LoadedModel, rows: Sequence[Row]) -> Iterator[list[int]]:
     groups: dict[tuple[int, ...], list[int]] = {}
     for number, row in enumerate(rows):
         packed = packs(model, row.prefix.forgets)
-        groups.setdefault(() if packed else (id(row.prefix), row.after, len(row.ids)), []).append(number)
+        groups.setdefault(() if packed else (id(row.prefix), len(row.ids)), []).append(number)
     free = free_memory(model.device) // 3
     for key, numbers in groups.items():
         batch: list[int] = []
-        for number in sorted(numbers, key=lambda number: rows[number].after):
+        for number in sorted(numbers, key=lambda number: rows[number].prefix.length):
             trial = [rows[place] for place in (*batch, number)]
-            much_longer = trial[-1].after > 1.5 * trial[0].after + trial[0].room
+            much_longer = trial[-1].prefix.length > 1.5 * trial[0].prefix.length + trial[0].room
             if batch and (len(trial) > MOST_ROWS or much_longer or _bytes(trial, packed=not key) > free):
                 yield batch
                 batch = []
@@ -82,10 +80,27 @@ def _together(model: LoadedModel, rows: Sequence[Row]) -> Iterator[list[int]]:
 
 def _bytes(rows: Sequence[Row], packed: bool) -> int:
     """Bytes of the keys and values that continuing the rows takes."""
-    lines = Counter((id(row.prefix), row.after) if packed else number for number, row in enumerate(rows))
-    own = max(lines.values()) * max(len(row.ids) + row.room for row in rows)
-    slots = max(row.after for row in rows) + own
+    lines = _in_lines(rows) if packed else [[number] for number in range(len(rows))]
+    own = max(map(len, lines)) * max(len(row.ids) + row.room for row in rows)
+    slots = max(row.prefix.length for row in rows) + own
     return len(lines) * slots * rows[0].prefix.bytes_per_token
+
+
+def _in_lines(rows: Sequence[Row]) -> list[list[int]]:
+    """Indices of the rows that share a line: rows of one prefix, but no more than have as many slots as the prefix.
+
+    Each row of a line computes scores on the slots of all: a few copies of a short prefix are cheaper.
+    """
+    own = max(len(row.ids) + row.room // 2 for row in rows)
+    lines: list[list[int]] = []
+    newest: dict[int, list[int]] = {}  # by prefix, the line that still takes rows
+    for number, row in enumerate(rows):
+        line = newest.get(id(row.prefix))
+        if line is None or (len(line) + 1) * own > row.prefix.length:
+            line = newest[id(row.prefix)] = []
+            lines.append(line)
+        line.append(number)
+    return lines
 
 
 def _write(
@@ -104,12 +119,11 @@ def _write(
 
 
 class _Batch:
-    """Rows of equal length after one place of one prefix: a line a row, with the library's own masks."""
+    """Rows of equal length after one prefix: a line a row, with the library's own masks."""
 
     def __init__(self, model: LoadedModel, rows: Sequence[Row]) -> None:
-        prefix, after = rows[0].prefix, rows[0].after
         self.model, self.rows = model, rows
-        self.cache = (prefix if prefix.length == after else prefix.cut(after)).rows(len(rows))
+        self.cache = rows[0].prefix.rows(len(rows))
         self.held = list(range(len(rows)))  # which row each line is
 
     def begin(self) -> list[int]:
@@ -133,7 +147,7 @@ class _Batch:
 
 
 class _Lines:
-    """Rows of any lengths after any places of any prefixes: a line a place, its rows one behind the other.
+    """Rows of any lengths after any prefixes: those of a line one behind the other.
 
     `grid` is (lines, most rows of a line): which row stands where, -1 where a line has fewer. A line's cache holds its
     prefix (up to the longest of all, the rest never seen), then a stripe of equal width for each row's ids, then one
@@ -143,11 +157,8 @@ class _Lines:
 
     def __init__(self, model: LoadedModel, rows: Sequence[Row]) -> None:
         self.model, self.rows = model, rows
-        lines: dict[tuple[int, int], list[int]] = {}
-        for number, row in enumerate(rows):
-            lines.setdefault((id(row.prefix), row.after), []).append(number)
-        by_line = list(lines.values())
-        prefixes = [rows[held[0]].prefix.cut(rows[held[0]].after) for held in by_line]
+        by_line = _in_lines(rows)
+        prefixes = [rows[held[0]].prefix for held in by_line]
         places = max(map(len, by_line))
         self.grid = torch.tensor([[*held, *[-1] * (places - len(held))] for held in by_line], device=model.device)
         self.width = max(len(row.ids) for row in rows)
@@ -160,8 +171,8 @@ class _Lines:
         for line, held in enumerate(by_line):
             for place, number in enumerate(held):
                 row = rows[number]
-                self.visible[line, place, : row.after] = True
-                self.positions[line, place] = row.prefix.position_after(row.after) + len(row.ids)
+                self.visible[line, place, : row.prefix.length] = True
+                self.positions[line, place] = row.prefix.position_after(row.prefix.length) + len(row.ids)
 
     def begin(self) -> list[int]:
         """Each row's first new token; its ids end where its stripe ends."""

@@ -8,7 +8,7 @@ stage is a run folder of its own, so that an interrupted demo goes on where it s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from . import adapters, models
 from .embedded import DEFAULT_MODEL
 from .evaluation.cells import Cell
-from .evaluation.local import evaluate
+from .evaluation.local import Job, evaluate_together
 from .export.merge import merge
 from .models import LoadedModel
 from .report import build_report
@@ -28,7 +28,7 @@ from .tuning.loop import AVERAGED, DEFAULT_RATES, TuneSettings, tune
 SUMMARY = "summary.json"
 METHODS = ("seal-h", "seal-c")
 # What part of the whole each stage takes, measured on two cores (docs/results.md): for the time left in all.
-SHARES = {"base": 0.28, "base-prefixed": 0.12, "tune-seal-h": 0.2, "tune-seal-c": 0.2, "seal-h": 0.1, "seal-c": 0.1}
+SHARES = {"base": 0.12, "base-prefixed": 0.06, "tune-seal-h": 0.33, "tune-seal-c": 0.33, "seal-h": 0.08, "seal-c": 0.08}
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,10 @@ class Demo:
 
     def run(self) -> dict[str, Any]:
         """Run every stage that has not run yet; returns (and writes) the summary described in docs/formats.md."""
-        rows = [*self.evaluated("base", None), *self.evaluated("base-prefixed", None)]
+        rows = self.evaluated(("base", "base-prefixed"), None)
         tuned = {method: self.tuned(method) for method in METHODS}
         for method in METHODS:
-            rows += self.evaluated(method, tuned[method])
+            rows += self.evaluated((method,), tuned[method])
         merged = self.folder / "merged"
         if not merged.exists():
             merge(self.settings.model, tuned["seal-c"], merged)
@@ -101,20 +101,20 @@ class Demo:
             self.loaded = models.load(self.settings.model, dtype=self.settings.dtype, device=self.settings.device)
         return self.loaded
 
-    def evaluated(self, method: str, adapter_folder: Path | None) -> list[dict[str, Any]]:
-        """The rows of one method at every size."""
-        settings = self.settings
-        run = Run.open(self.folder / method, "eval", {"method": method, "task": "lines", "seed": 0, **plain(settings)})
-        if run.results is None:
-            prefixed = method == "base-prefixed"
-            tasks = [Lines(size, settings.context_questions, prefixed) for size in settings.sizes]
+    def evaluated(self, methods: Sequence[str], adapter_folder: Path | None) -> list[dict[str, Any]]:
+        """The rows of each method at every size; those asked together read their records once."""
+        settings, jobs = self.settings, []
+        for method in methods:
+            asked = {"method": method, "task": "lines", "seed": 0, **plain(settings)}
+            tasks = [Lines(size, settings.context_questions, method == "base-prefixed") for size in settings.sizes]
             cells = [Cell(draw(task, "test", 0, settings.cell_questions), task.scores) for task in tasks]
+            jobs.append(Job(Run.open(self.folder / method, "eval", asked), cells, method))
+        waiting = [job for job in jobs if job.run.results is None]
+        if waiting:
             adapter = adapters.load(adapter_folder, self.model()) if adapter_folder else None
-            evaluate(
-                run, self.model(), cells, method=method, adapter=adapter, watcher=self.watcher, on_rows=self.on_rows
-            )
-            self.finished(method)
-        return load_json(run.folder / "results.json")["rows"]
+            evaluate_together(self.model(), waiting, adapter=adapter, watcher=self.watcher, on_rows=self.on_rows)
+            self.finished(*(job.method for job in waiting))
+        return [row for job in jobs for row in load_json(job.run.folder / "results.json")["rows"]]
 
     def tuned(self, method: str) -> Path:
         """The folder of one method's adapter."""
@@ -131,13 +131,15 @@ class Demo:
             self.finished(f"tune-{method}")
         return run.folder / "adapter"
 
-    def finished(self, stage: str) -> None:
+    def finished(self, *stages: str) -> None:
         """Say what is done and, from the pace so far, how long the rest will take."""
-        self.worked += SHARES[stage]
+        self.worked += sum(SHARES[stage] for stage in stages)
         done = sum(SHARES[name] for name in SHARES if (self.folder / name / "results.json").exists())
         elapsed = time.perf_counter() - self.started
         left = elapsed / self.worked * max(0.0, 1 - done)
-        self.on_stage(f"{stage} done, {elapsed / 60:.1f} minutes so far; about {left / 60:.1f} minutes left in all")
+        self.on_stage(
+            f"{', '.join(stages)} done, {elapsed / 60:.1f} minutes so far; about {left / 60:.1f} minutes left in all"
+        )
 
 
 def run_demo(

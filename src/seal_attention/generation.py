@@ -15,7 +15,7 @@ import torch
 
 from .decoding import Row, continue_greedily, ended
 from .models import LoadedModel
-from .prompts import EncodedQuestion, Example
+from .prompts import EncodedQuestion, Example, common_prefix
 from .shared_prefix import PrefixCache, answer_logits, forgets, free_memory, rows_that_fit
 
 TOGETHER = 13  # questions verified in one row: each one's scores against the others' tokens are computed in vain
@@ -90,15 +90,25 @@ def _begun(model: LoadedModel, example: Example, stops: Collection[int], draft: 
     begun: dict[int, _Begun] = {}
     for place in sorted(set(places)):
         asked = [number for number, own in enumerate(places) if own == place]
-        prefix = PrefixCache.prefill(model, example.prefix_ids[:place]) if whole is None else whole.cut(place)
-        questions = [replace(example.questions[number], after=None) for number in asked]
+        suffixes = [example.questions[number].suffix_ids for number in asked]
+        alike = (
+            suffixes[0][: common_prefix(suffixes)] if len(asked) > 1 else ()
+        )  # of examples joined: read once as well
+        if whole is None:
+            prefix = PrefixCache.prefill(model, (*example.prefix_ids[:place], *alike))
+        else:
+            prefix = whole.cut(place).extended(model, alike)
+        questions = [
+            replace(example.questions[number], suffix_ids=suffix[len(alike) :], after=None)
+            for number, suffix in zip(asked, suffixes, strict=True)
+        ]
         batch = min(TOGETHER, rows_that_fit(model, prefix, limit))
         for start in range(0, len(asked), batch):
             some = questions[start : start + batch]
             drafts = _verified(model, some, prefix) if draft else [[] for _ in some]
             for number, question, ids in zip(asked[start : start + batch], some, drafts, strict=True):
                 written = _cut(ids, stops, limit)
-                row = Row(whole or prefix, place, (*question.suffix_ids, *written), limit - len(written))
+                row = Row(prefix, (*question.suffix_ids, *written), limit - len(written))
                 begun[number] = _Begun(written, None if ended(written, stops, limit) else row)
     return [begun[number] for number in range(len(places))]
 

@@ -13,7 +13,7 @@ import tiny
 from seal_attention import generation
 from seal_attention.errors import UsageError
 from seal_attention.evaluation.cells import PREDICTIONS, Cell, cell_of, digest_of, rows_of
-from seal_attention.evaluation.local import Waiting, evaluate
+from seal_attention.evaluation.local import Job, Waiting, evaluate, evaluate_together
 from seal_attention.prompts import Encoder
 from seal_attention.runs import Run, Unwatched
 from seal_attention.samples import Prediction
@@ -167,6 +167,36 @@ def test_contexts_that_extend_one_another_are_read_once_and_answered_as_if_apart
     assert len(costs.pieces) == 2  # a context of each index, not of each index and size
     assert sum(costs.pieces) == costs.whole
     assert [row["lines"] for row in together] == [2, 5, 6]
+
+
+def test_jobs_on_the_same_contexts_read_them_once_and_end_as_if_apart(tmp_path: Path) -> None:
+    model = tiny.load("llama", torch.float64)
+
+    def opened(name: str, prefix: str) -> Job:
+        cell = nested((4,))[0]
+        samples = [
+            replace(sample, questions=tuple(replace(q, answer_prefix=prefix) for q in sample.questions))
+            for sample in cell.samples
+        ]
+        return Job(Run.open(tmp_path / name, "eval", {}), [replace(cell, samples=samples)], name)
+
+    told: list[str] = []
+    costs = Costs()
+    together = evaluate_together(
+        model,
+        [opened("free", ""), opened("given", "It is ")],
+        watcher=costs,
+        on_rows=lambda rows: told.append(rows[-1]["method"]),
+    )
+    assert told == ["free", "given"]
+    assert len(costs.pieces) == 2
+    for rows, name, prefix in zip(together, ("free", "given"), ("", "It is "), strict=True):
+        alone = opened(f"{name} alone", prefix)
+        apart = evaluate(alone.run, model, alone.cells, method=name)
+        assert apart == rows
+        written = Run.open(tmp_path / name, "eval", {})
+        assert written.records(PREDICTIONS) == alone.run.records(PREDICTIONS)
+        assert written.results == {"rows": rows}
 
 
 def test_a_prompt_that_lost_its_middle_is_counted(tmp_path: Path) -> None:

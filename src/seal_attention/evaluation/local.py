@@ -69,6 +69,15 @@ class Chain:
         return examples[0] if len(examples) == 1 else joined(examples)
 
 
+@dataclass(frozen=True)
+class Job:
+    """An evaluation: cells whose questions are answered as `method`, and the run that keeps the predictions."""
+
+    run: Run
+    cells: Sequence[Cell]
+    method: str
+
+
 def evaluate(
     run: Run,
     model: LoadedModel,
@@ -85,15 +94,28 @@ def evaluate(
     that cell's last. UsageError before anything is asked where a prompt and its generation budget exceed the model's
     window.
     """
+    return evaluate_together(model, [Job(run, cells, method)], adapter=adapter, watcher=watcher, on_rows=on_rows)[0]
+
+
+def evaluate_together(
+    model: LoadedModel,
+    jobs: Sequence[Job],
+    *,
+    adapter: Adapter | None = None,
+    watcher: Watcher | None = None,
+    on_rows: Callable[[list[dict[str, Any]]], None] = lambda rows: None,
+) -> list[list[dict[str, Any]]]:
+    """`evaluate` for several jobs on one model: contexts that they have in common are read once. Rows of each job."""
     watcher = watcher or Unwatched()
     encoder = Encoder(model.tokenizer, model.window)
     stops = stop_ids(model, encoder.end_of_turn)
-    done = {record["question"] for record in run.records(PREDICTIONS)}
-    waiting = [_waiting(cell, encoder, model.window, done) for cell in cells]
+    done = [{record["question"] for record in job.run.records(PREDICTIONS)} for job in jobs]
+    squares = [(number, cell) for number, job in enumerate(jobs) for cell in job.cells]
+    waiting = [_waiting(cell, encoder, model.window, done[number]) for number, cell in squares]
     chains = _chains(waiting)
     left = [len(examples) for examples in waiting]
     right, asked = 0.0, 0
-    watcher.begin(f"answering as {method}", sum(chain.tokens for chain in chains))
+    watcher.begin(f"answering as {', '.join(job.method for job in jobs)}", sum(chain.tokens for chain in chains))
     costs = iter([chain.tokens for chain in chains])
     with adapter.attached(model) if adapter is not None else contextlib.nullcontext():
         answered = answer_examples(
@@ -101,24 +123,27 @@ def evaluate(
             (chain.example() for chain in chains),
             stops,
             on_read=lambda example: watcher.advance(next(costs), f"{right:g}/{asked} right" if asked else "reading"),
-            on_step=lambda left: watcher.advance(0, f"{left} answers to write"),
+            on_step=lambda open_ones: watcher.advance(0, f"{open_ones} answers to write"),
         )
         for chain, (_, answers) in zip(chains, answered, strict=True):
             given = iter(answers)
             for place, member in chain.members:
-                own = [next(given) for _ in member.example.questions]
-                predictions = _predictions(encoder, member, own, cells[place])
-                fresh = [prediction for prediction in predictions if prediction.question not in done]
-                run.append(PREDICTIONS, *(prediction.record() for prediction in fresh))
+                number, cell = squares[place]
+                job, own = jobs[number], [next(given) for _ in member.example.questions]
+                predictions = _predictions(encoder, member, own, cell)
+                fresh = [prediction for prediction in predictions if prediction.question not in done[number]]
+                job.run.append(PREDICTIONS, *(prediction.record() for prediction in fresh))
                 right, asked = right + sum(p.score for p in predictions), asked + len(predictions)
                 left[place] -= 1
                 if not left[place]:
                     sample = member.example.sample
-                    on_rows(rows_of(run.records(PREDICTIONS), method, newest=(sample.task, dict(sample.cell))))
+                    newest = (sample.task, dict(sample.cell))
+                    on_rows(rows_of(job.run.records(PREDICTIONS), job.method, newest=newest))
     watcher.end()
-    rows = rows_of(run.records(PREDICTIONS), method)
-    run.finish({"rows": rows})
-    return rows
+    found = [rows_of(job.run.records(PREDICTIONS), job.method) for job in jobs]
+    for job, rows in zip(jobs, found, strict=True):
+        job.run.finish({"rows": rows})
+    return found
 
 
 def _waiting(cell: Cell, encoder: Encoder, window: int | None, done: Collection[str]) -> list[Waiting]:
