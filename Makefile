@@ -18,8 +18,8 @@ test: $(READY)
 	$(VENV)/bin/python -m pytest -n 2
 
 check: $(READY)
-	$(VENV)/bin/ruff check src tests benchmarks
-	$(VENV)/bin/ruff format --check src tests benchmarks
+	$(VENV)/bin/ruff check src tests benchmarks recipes
+	$(VENV)/bin/ruff format --check src tests benchmarks recipes
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 

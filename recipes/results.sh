@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"
-OUT=runs/results
+OUT=${OUT:-runs/results}
 TASKS=(lines needle passkey niah_single_1 niah_multikey_2 vt cwe fwe)
 METHODS=(seal-h seal-c)
 
@@ -22,8 +22,10 @@ done
 everything=$(IFS=,; echo "${TASKS[*]}")
 seal tune --task "$everything" --length 2k --method seal-c --samples 100 --out "$OUT/mixture-tuned"
 seal eval --task "$everything" --length 2k --n 50 --adapter "$OUT/mixture-tuned/adapter" --out "$OUT/mixture"
-for task in "${TASKS[@]}"; do # the transfer matrix: tuned on one, asked all, at 2k
-  seal eval --task "$everything" --length 2k --n 50 --adapter "$OUT/$task/seal-c-tuned/adapter" --out "$OUT/$task/elsewhere"
+for task in "${TASKS[@]}"; do # the transfer matrix: tuned on one, asked the others, at 2k
+  others=$(tr , '\n' <<<"$everything" | grep -vx "$task" | paste -sd ,)
+  seal eval --task "$others" --length 2k --n 50 --adapter "$OUT/$task/seal-c-tuned/adapter" --out "$OUT/$task/elsewhere"
   seal perplexity --adapter "$OUT/$task/seal-c-tuned/adapter" --out "$OUT/$task/perplexity"
 done
 seal report "$OUT"/*/base "$OUT"/*/seal-h "$OUT"/*/seal-c "$OUT"/*/seal-?-tuned "$OUT/mixture" --out "$OUT/report.html"
+python recipes/results_tables.py "$OUT" | tee "$OUT/tables.md"
