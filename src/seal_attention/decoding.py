@@ -18,7 +18,8 @@ from transformers.cache_utils import DynamicLayer
 from .models import LoadedModel
 from .shared_prefix import PrefixCache, free_memory, packs
 
-MOST_ROWS = 128  # beyond that a step's time grows with their number, and rows that have ended are carried along
+MOST_ROWS = 512  # of a batch; many, so that few steps are left to the rows that go on longest
+FULL_ENOUGH = 0.75  # below that share of rows still going on, those that have ended are let go: a copy of what is kept
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class _Batch:
     def step(self, newest: Sequence[tuple[int, int]]) -> list[int]:
         """(row, its newest token) of the rows that go on -> each one's next token."""
         going = dict(newest)
-        if 2 * len(going) <= len(self.held):  # the finished half no longer pays its way
+        if len(going) <= FULL_ENOUGH * len(self.held):
             lines = [line for line, row in enumerate(self.held) if row in going]
             self.cache.batch_select_indices(torch.tensor(lines, device=self.model.device))
             self.held = [self.held[line] for line in lines]
@@ -203,7 +204,7 @@ class _Lines:
     def step(self, newest: Sequence[tuple[int, int]]) -> list[int]:
         """(row, its newest token) of the rows that go on -> each one's next token."""
         going = dict(newest)
-        if 2 * len(going) <= int((self.grid >= 0).sum()):  # the finished half no longer pays its way
+        if len(going) <= FULL_ENOUGH * int((self.grid >= 0).sum()):
             self._keep(going)
         places = self.grid.shape[1]
         tokens = torch.tensor([[going.get(row, 0) for row in held] for held in self.grid.tolist()])

@@ -19,7 +19,7 @@ from .prompts import EncodedQuestion, Example, common_prefix
 from .shared_prefix import PrefixCache, answer_logits, forgets, free_memory, rows_that_fit
 
 TOGETHER = 13  # questions verified in one row: each one's scores against the others' tokens are computed in vain
-WAVE = 512  # questions of a wave, where memory allows; what a wave has not finished is lost by an interruption
+WAVE = 1024  # questions of a wave, where memory allows; what a wave has not finished is lost by an interruption
 
 
 @dataclass(frozen=True)
