@@ -91,9 +91,8 @@ def _begun(model: LoadedModel, example: Example, stops: Collection[int], draft: 
     for place in sorted(set(places)):
         asked = [number for number, own in enumerate(places) if own == place]
         suffixes = [example.questions[number].suffix_ids for number in asked]
-        alike = (
-            suffixes[0][: common_prefix(suffixes)] if len(asked) > 1 else ()
-        )  # of examples joined: read once as well
+        # Questions of an example that was joined to a longer one begin alike: that is read once as well.
+        alike = suffixes[0][: common_prefix(suffixes)] if len(asked) > 1 else ()
         if whole is None:
             prefix = PrefixCache.prefill(model, (*example.prefix_ids[:place], *alike))
         else:
