@@ -117,16 +117,13 @@ def test_scaling_before_the_projection_differs_from_scaling_after(family_model: 
 
 
 @pytest.mark.usefixtures("_no_rounding")
-@pytest.mark.parametrize("along", [False, True], ids=["after", "along"])
 @pytest.mark.parametrize("spread", [False, True], ids=["dense", "spread"])
 @pytest.mark.parametrize("method", ["seal-h", "seal-c"])
 @pytest.mark.parametrize(("family", "checkpoint"), WALKS)
 def test_gradients_over_a_shared_prefix_equal_those_of_separate_full_prompts(
-    family: str, method: str, checkpoint: bool, spread: bool, along: bool, example: Example
+    family: str, method: str, checkpoint: bool, spread: bool, example: Example
 ) -> None:
     model = tiny.shared(family)
-    if along:
-        example = tiny.along()
     positions = spread_positions(example, 300, "0") if spread else None
     if spread and not model.takes_positions:
         with pytest.raises(UsageError, match="takes no positions"):
@@ -139,9 +136,8 @@ def test_gradients_over_a_shared_prefix_equal_those_of_separate_full_prompts(
         for question in example.questions:
             ids, given = prompt_ids(example, question), {}
             if positions:
-                held = positions[: example.stands_after(question)]
-                after = range(held[-1] + 1, held[-1] + 1 + ids.shape[1] - len(held))
-                given["position_ids"] = torch.tensor([[*held, *after]])
+                after = range(positions[-1] + 1, positions[-1] + 1 + ids.shape[1] - len(positions))
+                given["position_ids"] = torch.tensor([[*positions, *after]])
                 given["attention_mask"] = torch.ones_like(ids)  # else jumps would be read as packed texts
             rows = model.model(input_ids=ids, **given).logits[0, -len(question.answer_ids) - 1 : -1]
             losses.append(functional.cross_entropy(rows, torch.tensor(question.answer_ids)))

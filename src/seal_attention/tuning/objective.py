@@ -20,7 +20,7 @@ from transformers import Cache, DynamicCache
 from ..errors import UsageError
 from ..models import LoadedModel
 from ..prompts import EncodedQuestion, Example
-from ..shared_prefix import PrefixCache, answer_logits, forgets, packs
+from ..shared_prefix import PrefixCache, answer_logits
 
 
 def question_losses(model: LoadedModel, questions: Sequence[EncodedQuestion], prefix: PrefixCache) -> torch.Tensor:
@@ -44,7 +44,6 @@ def accumulate_gradients(
     offload: bool = False,
     frozen_prefix: bool = False,
     positions: Sequence[int] | None = None,
-    share: float = 1.0,
 ) -> float:
     """Add the gradients of the example's loss to the attached adapter's parameters; returns the loss.
 
@@ -52,36 +51,18 @@ def accumulate_gradients(
     prefix and recomputes the rest: about a layer's worth of activations instead of all layers'; `offload` keeps those
     inputs in the host's memory. `frozen_prefix` leaves out what the scales do to the prefix (its keys and values are
     read with the scales at work, but as if they were given): an approximation, at the memory of inference and without
-    the backward pass of the prefix. `positions` are the prefix's, where they are not 0, 1, 2, ...; `share` weighs the
-    example's gradients.
+    the backward pass of the prefix. `positions` are the prefix's, where they are not
+    0, 1, 2, ...
     """
-    parts = example.parts()
-    if len(parts) > 1 and not packs(model, forgets(model)):  # no question can stand in the middle of the prefix
-        total = 0.0
-        for part in parts:
-            share = len(part.questions) / len(example.questions)
-            at = None if positions is None else positions[: len(part.prefix_ids)]
-            loss = accumulate_gradients(
-                model,
-                part,
-                batch=batch,
-                checkpoint=checkpoint,
-                offload=offload,
-                frozen_prefix=frozen_prefix,
-                positions=at,
-                share=share,
-            )
-            total += loss * share
-        return total
     if checkpoint:
         walk = _CheckpointedPrefix(model, offload)
         # The prefix's keys and values live no longer than its questions: the walk makes them anew.
-        loss, gradients = _ask(model, example, batch, share, walk.prefill(example.prefix_ids, positions))
+        loss, gradients = _ask(model, example, batch, walk.prefill(example.prefix_ids, positions))
         walk.backward(gradients)
         return loss
     with torch.set_grad_enabled(not frozen_prefix):
         prefix = PrefixCache.prefill(model, example.prefix_ids, positions)
-    loss, gradients = _ask(model, example, batch, share, prefix, frozen_prefix)
+    loss, gradients = _ask(model, example, batch, prefix, frozen_prefix)
     targets = _with_graph(*zip(prefix.tensors(), gradients, strict=True))
     if targets:
         torch.autograd.backward([t for t, _ in targets], [g for _, g in targets])
@@ -89,7 +70,7 @@ def accumulate_gradients(
 
 
 def _ask(
-    model: LoadedModel, example: Example, batch: int, share: float, prefix: PrefixCache, frozen: bool = False
+    model: LoadedModel, example: Example, batch: int, prefix: PrefixCache, frozen: bool = False
 ) -> tuple[float, list[torch.Tensor | None]]:
     """The example's loss, and its gradients by the prefix's keys and values (k0, v0, k1, v1, ...; None if frozen)."""
     leaves = [tensor.detach().requires_grad_(not frozen) for tensor in prefix.tensors()]
@@ -98,7 +79,7 @@ def _ask(
     with torch.enable_grad():
         for start in range(0, len(example.questions), batch):
             losses = question_losses(model, example.questions[start : start + batch], shared)
-            (losses.sum() * share / len(example.questions)).backward()
+            (losses.sum() / len(example.questions)).backward()
             total += float(losses.detach().sum())
     return total / len(example.questions), [leaf.grad for leaf in leaves]
 
