@@ -15,7 +15,7 @@ quick: $(READY)
 	$(SEAL) demo --quick
 
 test: $(READY)
-	$(VENV)/bin/python -m pytest -n 2
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
 check: $(READY)
 	$(VENV)/bin/ruff check src tests benchmarks recipes

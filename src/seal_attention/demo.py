@@ -8,7 +8,7 @@ stage is a run folder of its own, so that an interrupted demo goes on where it s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,7 @@ SHARES = {"base": 0.12, "base-prefixed": 0.06, "tune-seal-h": 0.33, "tune-seal-c
 class DemoSettings:
     """Sizes of the demo: lines of the test records, questions a cell, and what to tune on.
 
-    Two epochs with twelve questions cost about what one with 24 costs, and give SEAL-H the steps it needs. `spread`
-    puts half of SEAL-C's tuning records at positions as far apart as the longest test records' (tuning/spreading.py);
+    SEAL-H needs the steps of two epochs, SEAL-C does with one. `spread` puts half of SEAL-C's tuning records at positions as far apart as the longest test records' (tuning/spreading.py);
     SEAL-H has too few numbers to serve all distances (docs/log.md).
     """
 
@@ -46,7 +45,7 @@ class DemoSettings:
     tuned_lines: int = 40
     tuned_questions: int = 12
     samples: int = 50
-    epochs: int = 2
+    epochs: Mapping[str, int] = field(default_factory=lambda: {"seal-h": 2, "seal-c": 1})
     spread: int | None = 4096
     model: str = DEFAULT_MODEL
     dtype: str = "auto"
@@ -54,8 +53,8 @@ class DemoSettings:
 
 
 QUICK = DemoSettings(
-    sizes=(10, 20), cell_questions=24, context_questions=8, tuned_lines=20, tuned_questions=10, samples=16, epochs=1,
-    spread=None,
+    sizes=(10, 20), cell_questions=24, context_questions=8, tuned_lines=20, tuned_questions=10, samples=16,
+    epochs={"seal-h": 1, "seal-c": 1}, spread=None,
 )  # fmt: skip
 
 
@@ -120,7 +119,7 @@ class Demo:
         """The folder of one method's adapter."""
         settings = self.settings
         spread = settings.spread if method == "seal-c" else None
-        how = TuneSettings(method, DEFAULT_RATES[method], method in AVERAGED, settings.epochs, spread=spread)
+        how = TuneSettings(method, DEFAULT_RATES[method], method in AVERAGED, settings.epochs[method], spread=spread)
         asked = {**plain(settings), **plain(how), "task": "lines"}
         run = Run.open(self.folder / f"tune-{method}", "tune", asked)
         if run.results is None:

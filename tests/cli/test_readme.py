@@ -50,7 +50,7 @@ def test_its_commands_run_one_after_the_other_on_a_tiny_model(
     named = [command.split()[1] for command in commands]
     assert " ".join(named) == "plan tune eval eval report merge tasks eval eval tune tune perplexity"
     for command in commands:
-        typed = re.sub(r"\b\dk,\dk\b|\b4k\b", "8k", command.replace("YOUR_MODEL", "model"))  # its tokens are bytes
+        typed = re.sub(r"\b\dk,\dk\b|\b4k\b", "3k", command.replace("YOUR_MODEL", "model"))
         arguments = [*shlex.split(typed), *SMALL.get(command.split()[1], [])]
         if ".yaml" in command:
             arguments += ["--length=3k"]

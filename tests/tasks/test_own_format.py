@@ -186,7 +186,7 @@ def test_columns_of_a_csv_come_from_one_row_and_every_row_can_be_used(tmp_path: 
     task = load_format(path)
     halves = []
     for split in ("train", "test"):
-        most = next(n for n in range(60, 0, -1) if _can_be_drawn(task, n, split))
+        most = next(n for n in range(40, 0, -1) if _can_be_drawn(task, n, split))
         found = dict(re.findall(r"part (P\d+): \{(\d+)\}", replace(task, units=most).sample(0, split, 0).context))
         assert len(found) == most
         assert found.items() <= rows.items()
