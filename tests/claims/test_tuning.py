@@ -157,7 +157,7 @@ def test_a_gradient_of_another_name_or_with_nothing_to_recompute_is_refused() ->
 
 
 def test_a_frozen_prefix_lowers_the_loss_as_well_and_is_noted(tmp_path: Path) -> None:
-    folder = tuned(tmp_path / "run", gradient="prefix-frozen", epochs=5)
+    folder = tuned(tmp_path / "run", gradient="prefix-frozen", readings=5)
     losses = [record["loss"] for record in Run.open(tmp_path / "run", "tune", {"method": "seal-c"}).records(STEPS)]
     assert sum(losses[-6:]) < 0.95 * sum(losses[:6])
     assert adapters.describe(folder)["gradient"] == "prefix-frozen"

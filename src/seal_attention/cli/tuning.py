@@ -92,7 +92,9 @@ def tune(
             show_default=False,
         ),
     ] = None,
-    epochs: Annotated[int, typer.Option(help="Times each context is seen.")] = 1,
+    readings: Annotated[
+        int, typer.Option(help="Times each context is read, each time for another share of its questions.")
+    ] = 1,
     batch: Annotated[int, typer.Option(help="Questions of a context that run at a time; fewer need less memory.")] = 8,
     checkpoint: Annotated[
         bool,
@@ -141,7 +143,7 @@ def tune(
         method,
         DEFAULT_RATES.get(method, 1.0) if lr is None else lr,
         method in AVERAGED if average is None else average,
-        epochs,
+        readings,
         batch,
         checkpoint,
         offload,

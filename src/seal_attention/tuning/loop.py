@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Samples and settings -> a tuned adapter in a run folder, one step a context, resumable bit for bit.
 
-AdamW at a constant rate, one epoch (paper, section 6 and appendix A). After each step the adapter's numbers, the
-optimiser's moments and the step are written; running the same command again goes on from there.
+AdamW at a constant rate, each question once (paper, section 6 and appendix A). After each step the adapter's numbers,
+the optimiser's moments and the step are written; running the same command again goes on from there.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +41,17 @@ class TuneSettings:
     """How to tune.
 
     `lr` is AdamW's constant rate; `average` takes the mean of the last half of the steps, not the last one alone
-    (tuning/state.py); `batch` questions run at a time; `checkpoint` saves memory, `offload` more of a GPU's
-    (docs/memory.md); `gradient` is exact, or leaves out what the scales do to the prefix (tuning/objective.py);
-    `spread` puts the tokens of half of the contexts at positions up to so many apart (tuning/spreading.py).
+    (tuning/state.py); each context is read `readings` times, each time for another share of its questions (with fewer
+    questions than readings they come again); `batch` questions run at a time; `checkpoint` saves memory, `offload` more
+    of a GPU's (docs/memory.md); `gradient` is exact, or leaves out what the scales do to the prefix
+    (tuning/objective.py); `spread` puts the tokens of half of the contexts at positions up to so many apart
+    (tuning/spreading.py).
     """
 
     method: str
     lr: float
     average: bool = False
-    epochs: int = 1
+    readings: int = 1
     batch: int = 8
     checkpoint: bool = False
     offload: bool = False
@@ -69,8 +71,8 @@ class TuneSettings:
             raise UsageError(f"unknown --gradient {self.gradient!r}; choose {' or '.join(GRADIENTS)}")
         if self.checkpoint and self.gradient == FROZEN:
             raise UsageError(f"--checkpoint has nothing to recompute with --gradient {FROZEN}; leave one of them out")
-        if self.epochs < 1 or self.batch < 1:
-            raise UsageError(f"--epochs and --batch must be at least 1, not {self.epochs} and {self.batch}")
+        if self.readings < 1 or self.batch < 1:
+            raise UsageError(f"--readings and --batch must be at least 1, not {self.readings} and {self.batch}")
         require_checkpoint(self.checkpoint, self.offload)
 
 
@@ -106,7 +108,7 @@ def tune(
     watcher = watcher or Unwatched()
     accelerator = Accelerator(cpu=model.device.type == "cpu")
     encoder = Encoder(model.tokenizer)
-    first = encoder.encode(samples[0])
+    first = encoder.encode(_share(samples[0], 0, settings.readings))
     require_fit(first, model.window)
     if settings.spread and model.window and settings.spread > model.window:
         raise UsageError(
@@ -117,7 +119,7 @@ def tune(
     adapter = adapters.create(settings.method, model)
     parameters = adapter.parameters()
     world = accelerator.num_processes
-    steps = math.ceil(len(samples) * settings.epochs / world)
+    steps = math.ceil(len(samples) * settings.readings / world)
     optimizer = accelerator.prepare(torch.optim.AdamW(parameters.values(), lr=settings.lr, weight_decay=0.0))
     folder = run.folder / ADAPTER
 
@@ -136,14 +138,13 @@ def tune(
     with adapter.attached(model):
         for step in range(state.step, steps):
             started = time.perf_counter()
-            sample = samples[(step * world + accelerator.process_index) % len(samples)]
-            example = encoder.encode(sample)
+            reading, index = divmod(step * world + accelerator.process_index, len(samples))
+            example = encoder.encode(_share(samples[index], reading, settings.readings))
             require_fit(example, model.window)
             optimizer.zero_grad()
             positions = None
             if settings.spread:
-                epoch = step * world // len(samples)
-                positions = drawn_positions(example, settings.spread, f"{settings.seed}/{epoch}")
+                positions = drawn_positions(example, settings.spread, f"{settings.seed}/{reading}")
             loss = accumulate_gradients(
                 model,
                 example,
@@ -179,6 +180,12 @@ def tune(
         )
     accelerator.wait_for_everyone()
     return folder
+
+
+def _share(sample: Sample, reading: int, readings: int) -> Sample:
+    """The sample with the questions of one reading; with fewer questions than readings they come again."""
+    shares = min(readings, len(sample.questions))
+    return replace(sample, questions=sample.questions[reading % shares :: shares])
 
 
 def _record(step: int, example: Example, loss: float, norm: float, seconds: float) -> dict[str, Any]:
