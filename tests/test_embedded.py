@@ -76,7 +76,6 @@ def test_drafted_answers_are_those_of_generate_on_the_embedded_model() -> None:
     for prefixed in (False, True):
         example = encoder.encode(replace(Lines(4, 2, prefixed).sample(5, "test", 0), max_new_tokens=10))
         drafted = answer_questions(model, example, stops)
-        assert answer_questions(model, example, stops, draft=False) == drafted
         for question, answer in zip(example.questions, drafted, strict=True):
             ids = torch.tensor([[*example.prefix_ids, *question.suffix_ids]])
             plain = model.model.generate(

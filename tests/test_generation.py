@@ -100,18 +100,17 @@ def test_the_number_of_rows_at_a_time_changes_no_token(
 
 
 @pytest.mark.usefixtures("_dirty_memory")
-@pytest.mark.parametrize("draft", [True, False], ids=["drafted", "plain"])
-def test_contexts_answered_together_are_answered_as_each_alone(family: str, draft: bool, example: Example) -> None:
+def test_contexts_answered_together_are_answered_as_each_alone(family: str, example: Example) -> None:
     model = tiny.shared(family)
     encoder = Encoder(model.tokenizer)
     longer = dataclasses.replace(tiny.sample(), context="Line birch: 5. " + tiny.sample().context)
     examples = [example, encoder.encode(longer), tiny.along(LIMIT + 3)]
     answers = greedy(family)
     wrong_drafts = with_references(example, [(wrong(ids[0]), *ids[1:]) for ids in answers])
-    together = list(answer_examples(model, [*examples, wrong_drafts], {END}, draft=draft))
+    together = list(answer_examples(model, [*examples, wrong_drafts], {END}))
     assert [got for got, _ in together] == [*examples, wrong_drafts]
     for own, found in together:
-        assert found == answer_questions(model, own, {END}, draft=not draft)
+        assert found == answer_questions(model, own, {END}, draft=False)
     assert tuple(answer.ids for answer in together[-1][1]) == answers
 
 
@@ -162,6 +161,28 @@ def test_answering_leaves_the_prefix_as_it_is(example: Example) -> None:
     model.run(ids, prefix.rows(3))
     assert prefix.length == len(example.prefix_ids)
     assert all(torch.equal(now, then) for now, then in zip(prefix.tensors(), before, strict=True))
+
+
+@pytest.mark.parametrize("chunk", [1, 5])
+def test_a_prefix_read_in_pieces_is_the_same_prefix(family: str, chunk: int, example: Example) -> None:
+    model = tiny.shared(family)
+    with torch.no_grad(), tiny.Float64():
+        whole = PrefixCache.prefill(model, example.prefix_ids)
+        pieces = PrefixCache.prefill(model, example.prefix_ids, chunk=chunk)
+    assert pieces.length == whole.length
+    for piece, tensor in zip(pieces.tensors(), whole.tensors(), strict=True):
+        assert torch.allclose(piece, tensor, rtol=0, atol=1e-9)
+
+
+def test_a_spread_prefix_is_read_in_pieces_at_its_positions(example: Example) -> None:
+    model = tiny.shared("llama")
+    positions = [3 * index for index in range(len(example.prefix_ids))]
+    with torch.no_grad(), tiny.Float64():
+        whole = PrefixCache.prefill(model, example.prefix_ids, positions)
+        pieces = PrefixCache.prefill(model, example.prefix_ids, positions, chunk=5)
+        plain = PrefixCache.prefill(model, example.prefix_ids)
+    assert all(torch.allclose(a, b, rtol=0, atol=1e-9) for a, b in zip(pieces.tensors(), whole.tensors(), strict=True))
+    assert not torch.allclose(plain.tensors()[0], whole.tensors()[0])
 
 
 def test_stop_ids_join_the_end_of_turn_and_every_configured_end(model: LoadedModel) -> None:

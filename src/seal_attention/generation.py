@@ -16,7 +16,7 @@ import torch
 from .decoding import Row, continue_greedily, ended
 from .models import LoadedModel
 from .prompts import EncodedQuestion, Example, common_prefix
-from .shared_prefix import PrefixCache, answer_logits, forgets, free_memory, rows_that_fit
+from .shared_prefix import CHUNK, PrefixCache, answer_logits, forgets, free_memory, rows_that_fit
 
 TOGETHER = 13  # questions verified in one row: each one's scores against the others' tokens are computed in vain
 WAVE = 1024  # questions of a wave, where memory allows; what a wave has not finished is lost by an interruption
@@ -86,7 +86,7 @@ def _begun(model: LoadedModel, example: Example, stops: Collection[int], draft: 
     """Read the prefix and verify the drafts; questions keep their order."""
     limit = example.sample.max_new_tokens
     places = [example.stands_after(question) for question in example.questions]
-    whole = None if forgets(model) else PrefixCache.prefill(model, example.prefix_ids)
+    whole = None if forgets(model) else PrefixCache.prefill(model, example.prefix_ids, chunk=CHUNK)
     begun: dict[int, _Begun] = {}
     for place in sorted(set(places)):
         asked = [number for number, own in enumerate(places) if own == place]
@@ -94,7 +94,7 @@ def _begun(model: LoadedModel, example: Example, stops: Collection[int], draft: 
         # Questions of an example that was joined to a longer one begin alike: that is read once as well.
         alike = suffixes[0][: common_prefix(suffixes)] if len(asked) > 1 else ()
         if whole is None:
-            prefix = PrefixCache.prefill(model, (*example.prefix_ids[:place], *alike))
+            prefix = PrefixCache.prefill(model, (*example.prefix_ids[:place], *alike), chunk=CHUNK)
         else:
             prefix = whole.cut(place).extended(model, alike)
         questions = [

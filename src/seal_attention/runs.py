@@ -43,6 +43,14 @@ class Process:
         with PartialState(cpu=cpu).main_process_first():
             yield
 
+    def leave(self) -> None:
+        """Close what ties this process to the others: left open, a thread of it can abort the interpreter's end."""
+        if self.count > 1:
+            from torch import distributed
+
+            if distributed.is_initialized():
+                distributed.destroy_process_group()
+
 
 _said = os.environ.get
 PROCESS = Process(int(_said("RANK", 0)), int(_said("LOCAL_RANK", 0)), int(_said("WORLD_SIZE", 1)))

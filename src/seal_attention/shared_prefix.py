@@ -21,6 +21,7 @@ from .prompts import EncodedQuestion
 
 # The cache layers whose whole state is keys and values; a dummy's attention reads another layer's.
 SHAREABLE = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
+CHUNK = 4096  # tokens read at once where no gradient is asked for: what is alive beside the cache grows no further
 
 
 class PrefixCache:
@@ -42,9 +43,11 @@ class PrefixCache:
         prefix_ids: Sequence[int],
         positions: Sequence[int] | None = None,
         variants: int = 1,
+        chunk: int | None = None,
     ) -> PrefixCache:
         """Run the prefix through the model once, with a graph if gradients are enabled; vocabulary logits of one row.
 
+        With `chunk` so many tokens at a time, each behind what was read before.
         Several `variants` are so many rows of one batch, equal until hooks of the caller's tell them apart (probing/).
         `positions` puts each token elsewhere than at its index (rising; see tuning/spreading.py). UsageError where some
         layer keeps more than keys and values (a recurrent state, say) or the model nothing, and where positions can't
@@ -60,10 +63,14 @@ class PrefixCache:
         unfit = [layer for layer in cache.layers if type(layer) not in SHAREABLE]
         if prefix_ids and not unfit:
             ids = torch.tensor([list(prefix_ids)], device=model.device).expand(variants, -1)
-            given = {} if positions is None else {"position_ids": torch.tensor([list(positions)], device=model.device)}
-            # The last position by its index: a 1 cuts a strided view, for which torch copies the vocabulary's matrix.
-            last = torch.tensor([len(prefix_ids) - 1], device=model.device)
-            model.run(ids, cache, logits_to_keep=last, **given)
+            placed = None if positions is None else torch.tensor([list(positions)], device=model.device)
+            for start in range(0, len(prefix_ids), chunk or len(prefix_ids)):
+                piece = slice(start, start + (chunk or len(prefix_ids)))
+                given = {} if placed is None else {"position_ids": placed[:, piece]}
+                # The first position by its index: a 1 cuts a strided view, for which torch copies the vocabulary's
+                # matrix.
+                one = torch.zeros(1, dtype=torch.long, device=model.device)
+                model.run(ids[:, piece], cache, logits_to_keep=one, **given)
             unfit = [] if prefix.tensors() else cache.layers
         if unfit:
             raise UsageError(

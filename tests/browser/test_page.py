@@ -45,6 +45,9 @@ GROUND_OF_A_MAP = "() => [...document.querySelectorAll('.plot.depths')].at(-1)._
 UNDRAWN = "() => [...document.querySelectorAll('.plot')].filter(place => !place.querySelector('.main-svg')).length"
 WIDEST = "() => document.documentElement.scrollWidth"
 OPEN_ALL = "() => document.querySelectorAll('details').forEach(details => details.open = true)"
+KEEP = "() => document.querySelectorAll('details').forEach(details => details.first = details.open)"
+AS_FIRST = "() => document.querySelectorAll('details').forEach(details => details.open = details.first)"
+Opened = tuple[Any, list[str], list[str]]
 
 
 @pytest.fixture(scope="module")
@@ -84,19 +87,41 @@ def full_address(tmp_path_factory: pytest.TempPathFactory) -> str:
         return build_report(runs, folder / "page.html").as_uri()
 
 
-@pytest.fixture
-def opened(browser: Any, address: str) -> Iterator[tuple[Any, list[str], list[str]]]:
-    """The first page after it was drawn, with what the console said and which addresses were asked for."""
+@pytest.fixture(scope="module")
+def page_of_all(browser: Any, address: str) -> Iterator[Opened]:
+    """The first page, opened once."""
     yield from opening(browser, address)
 
 
-@pytest.fixture
-def full(browser: Any, full_address: str) -> Iterator[tuple[Any, list[str], list[str]]]:
-    """The full page after it was drawn, as `opened`."""
+@pytest.fixture(scope="module")
+def full_page_of_all(browser: Any, full_address: str) -> Iterator[Opened]:
+    """The full page, opened once."""
     yield from opening(browser, full_address)
 
 
-def opening(browser: Any, address: str) -> Iterator[tuple[Any, list[str], list[str]]]:
+@pytest.fixture
+def opened(page_of_all: Opened) -> Opened:
+    """The first page as when just drawn, with all that the console said and which addresses were asked for."""
+    return as_new(page_of_all)
+
+
+@pytest.fixture
+def full(full_page_of_all: Opened) -> Opened:
+    """The full page, as `opened`."""
+    return as_new(full_page_of_all)
+
+
+def as_new(opened: Opened) -> Opened:
+    page, _, _ = opened
+    page.set_viewport_size({"width": 1100, "height": 800})
+    page.emulate_media(color_scheme="light")
+    page.mouse.move(0, 0)
+    page.evaluate(AS_FIRST)
+    assert soon(page, UNDRAWN, 0)
+    return opened
+
+
+def opening(browser: Any, address: str) -> Iterator[Opened]:
     page = browser.new_page(viewport={"width": 1100, "height": 800}, color_scheme="light")
     page.set_default_timeout(120_000)  # on a machine that has other things to do
     said: list[str] = []
@@ -106,6 +131,7 @@ def opening(browser: Any, address: str) -> Iterator[tuple[Any, list[str], list[s
     page.on("request", lambda request: asked.append(request.url))
     page.goto(address)
     assert soon(page, UNDRAWN, 0)  # figures come one after the other
+    page.evaluate(KEEP)
     yield page, said, asked
     page.close()
 

@@ -101,14 +101,29 @@ def test_tuning_asks_as_many_questions_as_usual_then_and_never_more_than_there_a
 
 def test_groups_are_spelt_out_and_a_task_named_twice_counts_twice() -> None:
     assert Selection("both").weights() == {"lines": 1.0, "deep": 1.0}
-    assert Selection("both:0.5,lines:2").weights() == {"lines": 2.5, "deep": 0.5}
+    assert Selection("both:0.5,lines:2", tuning=True).weights() == {"lines": 2.5, "deep": 0.5}
     assert [task.name for task in Selection("both,lines").found()] == ["lines", "deep"]
 
 
 def test_weights_go_by_the_name_of_a_format_not_by_its_path() -> None:
-    selection = Selection(f"lines,{LEDGER}:0.5")
+    selection = Selection(f"lines,{LEDGER}:0.5", tuning=True)
     assert selection.weights() == {"lines": 1.0, "contract-ledger": 0.5}
     assert {task.name for task in selection.cells(budget)} == set(selection.weights())
+
+
+def test_an_evaluation_refuses_weights() -> None:
+    with pytest.raises(UsageError, match=r"--task lines,deep:0\.5: weights are for tuning .* leave them out"):
+        cells("lines,deep:0.5")
+    assert len(cells("lines,deep,lines")) == 2
+
+
+@pytest.mark.parametrize("option", ["haystack", "data"])
+def test_a_path_that_no_task_reads_is_refused(tmp_path: Path, option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match=f"--{option} .* is read by none of lines, deep; leave it out"):
+        cells("lines,deep", **{option: str(tmp_path)})
+    reading = {"reading": lambda wanted: Given(1, name=f"reads {getattr(wanted, option)}")}
+    monkeypatch.setattr(tasks, "TASKS", {**tasks.TASKS, **reading})
+    assert len(cells("lines,reading", **{option: str(tmp_path)})) == 2
 
 
 def test_without_a_tokenizer_sizes_in_tokens_are_checked_and_left_out() -> None:

@@ -167,6 +167,7 @@ def tune(
         results = run.results
     if PROCESS.rank == 0:
         print_facts({**(results or {}), "run": str(run.folder)}, as_json)
+    PROCESS.leave()
 
 
 @app.command()

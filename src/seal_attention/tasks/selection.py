@@ -57,6 +57,7 @@ class Selection:
         wanted = Wanted(self.questions, self.tuning, self.prefixed, haystack, data)
         tasks = [find(name, wanted) for name in self._named()]
         names = [task.name for task in tasks]
+        self._refuse_unused(wanted, tasks)
         if twice := [name for name in names if names.count(name) > 1]:
             raise UsageError(f"--task {self.tasks} holds two tasks called {twice[0]}; give one format another name")
         for task in tasks:
@@ -67,6 +68,19 @@ class Selection:
             if self.depths and not task.has_depth:
                 raise UsageError(f"{task.name} has no depth; leave --depths {self.depths} out, or ask for needle")
         return tasks
+
+    def _refuse_unused(self, wanted: Wanted, tasks: list[Task]) -> None:
+        """UsageError for a weight that an evaluation would not look at, and for a path that none of the tasks reads."""
+        typed = [weight for part in self.tasks.split(",") for weight in parse_weights(part).values()]
+        if not self.tuning and any(weight != 1 for weight in typed):
+            raise UsageError(
+                f"--task {self.tasks}: weights are for tuning and an evaluation asks every task alike; leave them out"
+            )
+        for option in ("haystack", "data"):
+            path = getattr(wanted, option)
+            if path and tasks == [find(name, replace(wanted, **{option: None})) for name in self._named()]:
+                names = ", ".join(task.name for task in tasks)
+                raise UsageError(f"--{option} {path} is read by none of {names}; leave it out")
 
     def cells(self, budget: Budget | None, default_lines: str = "40", default_length: str = "1k") -> list[Task]:
         """One task a cell: every task at every size and depth.
