@@ -163,12 +163,11 @@ def test_answering_leaves_the_prefix_as_it_is(example: Example) -> None:
     assert all(torch.equal(now, then) for now, then in zip(prefix.tensors(), before, strict=True))
 
 
-@pytest.mark.parametrize("chunk", [1, 5])
-def test_a_prefix_read_in_pieces_is_the_same_prefix(family: str, chunk: int, example: Example) -> None:
+def test_a_prefix_read_in_pieces_is_the_same_prefix(family: str, example: Example) -> None:
     model = tiny.shared(family)
     with torch.no_grad(), tiny.Float64():
         whole = PrefixCache.prefill(model, example.prefix_ids)
-        pieces = PrefixCache.prefill(model, example.prefix_ids, chunk=chunk)
+        pieces = PrefixCache.prefill(model, example.prefix_ids, chunk=5)
     assert pieces.length == whole.length
     for piece, tensor in zip(pieces.tensors(), whole.tensors(), strict=True):
         assert torch.allclose(piece, tensor, rtol=0, atol=1e-9)

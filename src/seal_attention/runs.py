@@ -46,10 +46,9 @@ class Process:
     def leave(self) -> None:
         """Close what ties this process to the others: left open, a thread of it can abort the interpreter's end."""
         if self.count > 1:
-            from torch import distributed
+            from accelerate import PartialState
 
-            if distributed.is_initialized():
-                distributed.destroy_process_group()
+            PartialState().destroy_process_group()
 
 
 _said = os.environ.get

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -21,14 +22,27 @@ from seal_attention.tuning.objective import accumulate_gradients
 TUNE = ("--lines", "2", "--questions", "2", "--samples", "4", "--lr", "0.01", "--no-average", "--dtype", "float64")
 
 
+def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What the process printed, once it has ended well."""
+    printed = process.communicate(timeout=300)
+    assert process.returncode == 0, printed[1]
+    return printed
+
+
 def test_two_processes_take_the_mean_step_of_their_contexts_and_write_one_run(tmp_path: Path) -> None:
     tiny.save("llama", tmp_path / "model", max_position_embeddings=2048)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*launch, "-m", "seal_attention", "tune", "model", *TUNE, "--out", "run", "--device", "cpu", "--json"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    first = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
-    assert first.returncode == 0, first.stderr
-    assert json.loads(first.stdout)["steps"] == 2
+    arguments = ["tune", "model", *TUNE, "--out", "run", "--device", "cpu", "--json"]
+    command = [sys.executable, "-m", "seal_attention", *arguments]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # What torchrun and accelerate's launcher say to each process.
+    told = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    ranks = [{"RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
+    both = [subprocess.Popen(command, cwd=tmp_path, env={**os.environ, **told, **rank}, **pipes) for rank in ranks]
+    (printed, _), (nothing, _) = (ended(process) for process in both)
+    assert (json.loads(printed)["steps"], nothing) == (2, "")
     assert len((tmp_path / "run" / "steps.jsonl").read_text().splitlines()) == 2
 
     model = models.load(str(tmp_path / "model"), dtype="float64")

@@ -37,13 +37,13 @@ def test_the_two_commands_stand_at_the_top_and_make_knows_them() -> None:
     assert ".venv/bin/seal demo" in demo.splitlines()
 
 
-SMALL = {"tune": ["--samples=2"], "eval": ["--n=1"], "perplexity": ["--bytes=4k"]}
+SMALL = {"plan": ["--samples=2"], "tune": ["--samples=2"], "eval": ["--n=1"], "perplexity": ["--bytes=4k"]}
 
 
 def test_its_commands_run_one_after_the_other_on_a_tiny_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tiny.save("llama", tmp_path / "model", max_position_embeddings=16384)
+    tiny.save("llama", tmp_path / "model", max_position_embeddings=16384, num_hidden_layers=1)
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     monkeypatch.chdir(tmp_path)
     commands = [command for command in blocks() if command.startswith("seal ") and "--endpoint" not in command]

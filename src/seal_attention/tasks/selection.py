@@ -76,10 +76,10 @@ class Selection:
             raise UsageError(
                 f"--task {self.tasks}: weights are for tuning and an evaluation asks every task alike; leave them out"
             )
-        for option in ("haystack", "data"):
-            path = getattr(wanted, option)
-            if path and tasks == [find(name, replace(wanted, **{option: None})) for name in self._named()]:
-                names = ", ".join(task.name for task in tasks)
+        unread = {"haystack": replace(wanted, haystack=None), "data": replace(wanted, data=None)}
+        for option, without in unread.items():
+            if without != wanted and tasks == [find(name, without) for name in self._named()]:
+                path, names = getattr(wanted, option), ", ".join(task.name for task in tasks)
                 raise UsageError(f"--{option} {path} is read by none of {names}; leave it out")
 
     def cells(self, budget: Budget | None, default_lines: str = "40", default_length: str = "1k") -> list[Task]:
