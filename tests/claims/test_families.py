@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import pytest
@@ -130,8 +131,23 @@ def test_gradients_over_a_shared_prefix_equal_those_of_separate_full_prompts(
         with pytest.raises(UsageError, match="takes no positions"):
             accumulate_gradients(model, example, batch=1, checkpoint=checkpoint, positions=positions)
         return
+    expected_loss, expected = of_full_prompts(family, method, tuple(positions or ()))
     scales = drawn_scales(method, model)
-    parameters = list(scales.values.values())
+    with scales.attached(model):
+        for batch in (2, 3):  # two and one, and all at once
+            loss = accumulate_gradients(model, example, batch=batch, checkpoint=checkpoint, positions=positions)
+            assert loss == pytest.approx(expected_loss, abs=1e-9)
+            for parameter, gradient in zip(scales.values.values(), expected, strict=True):
+                assert gradient.abs().max() > 1e-6
+                assert torch.allclose(parameter.grad, gradient, rtol=0, atol=1e-9)
+                parameter.grad = None
+
+
+@functools.cache
+def of_full_prompts(family: str, method: str, positions: tuple[int, ...]) -> tuple[float, tuple[torch.Tensor, ...]]:
+    """Loss and gradients of the drawn scales, each question of the tiny example a full prompt of its own."""
+    model, example = tiny.shared(family), tiny.example()
+    scales = drawn_scales(method, model)
     with scales.attached(model):
         losses = []
         for question in example.questions:
@@ -142,15 +158,8 @@ def test_gradients_over_a_shared_prefix_equal_those_of_separate_full_prompts(
                 given["attention_mask"] = torch.ones_like(ids)  # else jumps would be read as packed texts
             rows = model.model(input_ids=ids, **given).logits[0, -len(question.answer_ids) - 1 : -1]
             losses.append(functional.cross_entropy(rows, torch.tensor(question.answer_ids)))
-        expected_loss = torch.stack(losses).mean()
-        expected = torch.autograd.grad(expected_loss, parameters)
-        for batch in (1, 2, 3):
-            loss = accumulate_gradients(model, example, batch=batch, checkpoint=checkpoint, positions=positions)
-            assert loss == pytest.approx(float(expected_loss.detach()), abs=1e-9)
-            for parameter, gradient in zip(parameters, expected, strict=True):
-                assert gradient.abs().max() > 1e-6
-                assert torch.allclose(parameter.grad, gradient, rtol=0, atol=1e-9)
-                parameter.grad = None
+        loss = torch.stack(losses).mean()
+        return float(loss.detach()), torch.autograd.grad(loss, list(scales.values.values()))
 
 
 @pytest.mark.usefixtures("_no_rounding")
