@@ -73,7 +73,7 @@ def step_operations(model: Any, example: Any) -> float:
     """
     from seal_attention.planning import Shapes
 
-    shapes = Shapes.of(model, model.model.dtype)
+    shapes = Shapes.of(model, model.model.dtype, model.device)
     prefix = len(example.prefix_ids)
     asked = [len(question.suffix_ids) + len(question.answer_ids) - 1 for question in example.questions]
     answers = sum(len(question.answer_ids) for question in example.questions)

@@ -127,11 +127,11 @@ def trainer(length: int, questions: int, peer_questions: int, method: str, check
 
 def _needed(model: Any, length: int, checkpoint: bool) -> int:
     """Bytes that a step of Trainer takes: what `seal plan` counts, and logits of every position."""
-    from seal_attention.planning import Shapes, tuning_memory
+    from seal_attention.planning import Shapes, Step, tuning_memory
 
-    shapes = Shapes.of(model, model.model.dtype)
+    shapes = Shapes.of(model, model.model.dtype, model.device)
     logits = LOGIT_BYTES * length * model.model.config.vocab_size
-    return tuning_memory(shapes, length, 0, 1, checkpoint) + logits
+    return tuning_memory(shapes, Step(length, 0, 1), checkpoint).device + logits
 
 
 def _figures(seconds: Sequence[float], memory: int, tokens: int) -> Figures:
