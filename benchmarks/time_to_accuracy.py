@@ -67,7 +67,7 @@ class HeldOut:
         from seal_attention.tasks.sizing import draw
 
         self.model = models.load(device="cpu")
-        self.adapter = adapters.create("seal-c", self.model)
+        self.adapter = adapters.Scales("seal-c", self.model.projections)
         task = Lines(self.race.lines, self.race.questions)
         self.cell = Cell(draw(task, "test", 0, self.race.held_out), task.scores)
 

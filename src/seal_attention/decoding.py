@@ -268,9 +268,10 @@ class _RoomyLayer(DynamicLayer):
     def _roomy(tensors: Sequence[torch.Tensor], room: int, slots_last: bool = False) -> torch.Tensor:
         """(lines, heads, room, size), in memory with the slots innermost where asked."""
         _, heads, _, size = tensors[0].shape
-        shape = (len(tensors), heads, size, room) if slots_last else (len(tensors), heads, room, size)
-        held = tensors[0].new_zeros(shape)  # zeros: a masked slot must not hold a NaN
-        held = held.transpose(2, 3) if slots_last else held
+        inner = (size, room) if slots_last else (room, size)
+        held = tensors[0].new_zeros(len(tensors), heads, *inner)  # zeros: a masked slot must not hold a NaN
+        if slots_last:
+            held = held.transpose(2, 3)
         for line, tensor in zip(held, tensors, strict=True):
             line[:, : tensor.shape[2]] = tensor[0]
         return held

@@ -47,11 +47,10 @@ class PrefixCache:
     ) -> PrefixCache:
         """Run the prefix through the model once, with a graph if gradients are enabled; vocabulary logits of one row.
 
-        With `chunk` so many tokens at a time, each behind what was read before.
-        Several `variants` are so many rows of one batch, equal until hooks of the caller's tell them apart (probing/).
-        `positions` puts each token elsewhere than at its index (rising; see tuning/spreading.py). UsageError where some
-        layer keeps more than keys and values (a recurrent state, say) or the model nothing, and where positions can't
-        be given.
+        `chunk` reads so many tokens at a time, each piece behind those before it. Several `variants` are so many rows
+        of one batch, equal until hooks of the caller's tell them apart (probing/). `positions` puts each token
+        elsewhere than at its index (rising; see tuning/spreading.py). UsageError where some layer keeps more than keys
+        and values (a recurrent state, say) or the model nothing, and where positions can't be given.
         """
         if positions is not None and not model.takes_positions:
             raise UsageError(
@@ -64,13 +63,13 @@ class PrefixCache:
         if prefix_ids and not unfit:
             ids = torch.tensor([list(prefix_ids)], device=model.device).expand(variants, -1)
             placed = None if positions is None else torch.tensor([list(positions)], device=model.device)
-            for start in range(0, len(prefix_ids), chunk or len(prefix_ids)):
-                piece = slice(start, start + (chunk or len(prefix_ids)))
+            # One position's logits, by its index: a 1 cuts a strided view, for which torch copies the whole matrix.
+            first = torch.zeros(1, dtype=torch.long, device=model.device)
+            size = chunk or len(prefix_ids)
+            for start in range(0, len(prefix_ids), size):
+                piece = slice(start, start + size)
                 given = {} if placed is None else {"position_ids": placed[:, piece]}
-                # The first position by its index: a 1 cuts a strided view, for which torch copies the vocabulary's
-                # matrix.
-                one = torch.zeros(1, dtype=torch.long, device=model.device)
-                model.run(ids[:, piece], cache, logits_to_keep=one, **given)
+                model.run(ids[:, piece], cache, logits_to_keep=first, **given)
             unfit = [] if prefix.tensors() else cache.layers
         if unfit:
             raise UsageError(

@@ -92,6 +92,33 @@ def test_the_averaged_adapter_is_the_mean_of_the_last_half_of_the_steps(tmp_path
         assert not torch.equal(tensor, values[-1][name])
 
 
+@pytest.mark.parametrize("readings", [1, 2, 3, 4])
+def test_readings_deal_out_the_questions_of_each_context(tmp_path: Path, readings: int) -> None:
+    samples = contexts(2)  # of three questions
+    shares = {1: [(0, 1, 2)], 2: [(0, 2), (1,)], 3: [(0,), (1,), (2,)], 4: [(0,), (1,), (2,), (0,)]}[readings]
+    apart = [replace(s, questions=tuple(s.questions[i] for i in share)) for share in shares for s in samples]
+    dealt = tune(
+        Run.open(tmp_path / "dealt", "tune", {}),
+        tiny.load("llama"),
+        samples,
+        TuneSettings("seal-c", 1e-2, readings=readings),
+        notes={},
+    )
+    once = tune(
+        Run.open(tmp_path / "once", "tune", {}), tiny.load("llama"), apart, TuneSettings("seal-c", 1e-2), notes={}
+    )
+    assert (dealt / WEIGHTS_FILE).read_bytes() == (once / WEIGHTS_FILE).read_bytes()
+    assert adapters.describe(dealt)["readings"] == readings
+
+
+def test_no_reading_at_all_and_a_context_without_questions_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--readings and --batch must be at least 1, not 0 and 8"):
+        TuneSettings("seal-c", 1e-2, readings=0)
+    empty = [replace(tiny.sample(), questions=())]
+    with pytest.raises(UsageError, match="has no questions; give at least one"):
+        tune(Run.open(tmp_path, "tune", {}), tiny.load("llama"), empty, TuneSettings("seal-c", 1e-2), notes={})
+
+
 @pytest.mark.parametrize("method", ["seal-h", "seal-l"])
 def test_the_same_seed_gives_the_same_adapter(tmp_path: Path, method: str) -> None:
     first, second = tuned(tmp_path / "first", method), tuned(tmp_path / "second", method)

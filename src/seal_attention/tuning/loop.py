@@ -129,7 +129,7 @@ def tune(
         run.keep(STEPS, state.step)
 
     def save() -> None:
-        kept = ("lr", "average", "gradient", "spread", "seed")
+        kept = ("lr", "average", "readings", "gradient", "spread", "seed")
         settled = {name: getattr(settings, name) for name in kept}
         with state.averaged():
             adapters.save(adapter, folder, model, {**notes, **settled})
@@ -184,7 +184,7 @@ def tune(
 
 def _share(sample: Sample, reading: int, readings: int) -> Sample:
     """The sample with the questions of one reading; with fewer questions than readings they come again."""
-    shares = min(readings, len(sample.questions))
+    shares = max(1, min(readings, len(sample.questions)))
     return replace(sample, questions=sample.questions[reading % shares :: shares])
 
 

@@ -51,8 +51,7 @@ def accumulate_gradients(
     prefix and recomputes the rest: about a layer's worth of activations instead of all layers'; `offload` keeps those
     inputs in the host's memory. `frozen_prefix` leaves out what the scales do to the prefix (its keys and values are
     read with the scales at work, but as if they were given): an approximation, at the memory of inference and without
-    the backward pass of the prefix. `positions` are the prefix's, where they are not
-    0, 1, 2, ...
+    the backward pass of the prefix. `positions` are the prefix's, where they are not 0, 1, 2, ...
     """
     if checkpoint:
         walk = _CheckpointedPrefix(model, offload)
