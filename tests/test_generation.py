@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -21,6 +22,8 @@ from seal_attention.shared_prefix import PrefixCache, rows_that_fit
 END = tiny.COMMON["eos_token_id"]
 LIMIT = 6
 Answers = tuple[tuple[int, ...], ...]
+FACT, FILLER = "Line birch: 5. ", "Line maple: 3. "
+FILLED = [FILLER * place + FACT + FILLER * (6 - place) for place in (2, 4, 6)]  # a fact at three depths
 
 
 @functools.cache
@@ -112,6 +115,26 @@ def test_contexts_answered_together_are_answered_as_each_alone(family: str, exam
     for own, found in together:
         assert found == answer_questions(model, own, {END}, draft=False)
     assert tuple(answer.ids for answer in together[-1][1]) == answers
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "bloom"])
+def test_of_contexts_that_begin_alike_only_what_differs_is_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny.shared(name)
+    encoder = Encoder(model.tokenizer)
+    examples = [encoder.encode(dataclasses.replace(tiny.sample(), context=context)) for context in FILLED]
+    alone = [answer_questions(model, own, {END}) for own in examples]
+    read: list[int] = []
+    run = model.run
+    monkeypatch.setattr(model, "run", lambda ids, *given, **more: read.append(ids.numel()) or run(ids, *given, **more))
+    for own in examples:
+        answer_questions(model, own, {END})
+    apart = sum(read)
+    read.clear()
+    assert [answers for _, answers in answer_examples(model, examples, {END}, draft=True)] == alone
+    alike = [generation.shared_with(b.prefix_ids, a.prefix_ids) for a, b in itertools.pairwise(examples)]
+    assert min(alike) > 0
+    if name != "mistral":  # its windows forget
+        assert sum(read) <= apart - sum(alike)
 
 
 @pytest.mark.parametrize("held", [0, 1, 2])

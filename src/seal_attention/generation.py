@@ -58,13 +58,16 @@ def answer_examples(
     """Each example with its answers, in order; `on_read` is told as the prefix of each has been read, `on_step` how
     many answers are still being written.
 
-    The examples go in waves: prefixes are read one at a time, then all questions whose draft failed are decoded
-    together. A wave holds as many as have WAVE questions and whose keys and values fit into memory.
+    The examples go in waves: prefixes are read one at a time, each from where it leaves the one before; then all
+    questions whose draft failed are decoded together. A wave holds as many as have WAVE questions and whose keys and
+    values fit into memory.
     """
     wave: list[tuple[Example, list[_Begun]]] = []
+    read: _Read | None = None
     room = free_memory(model.device) // 6  # decoding holds a second copy
     for example in examples:
-        wave.append((example, _begun(model, example, stops, draft)))
+        read = None if forgets(model) else _read(model, example.prefix_ids, read)
+        wave.append((example, _begun(model, example, stops, draft, read)))
         on_read(example)
         rows = [begun.row for _, several in wave for begun in several if begun.row]
         held = sum({id(row.prefix): row.prefix.bytes for row in rows}.values())
@@ -82,21 +85,47 @@ class _Begun:
     row: Row | None
 
 
-def _begun(model: LoadedModel, example: Example, stops: Collection[int], draft: bool) -> list[_Begun]:
-    """Read the prefix and verify the drafts; questions keep their order."""
+@dataclass(frozen=True)
+class _Read:
+    """Prefix ids and what the model keeps of them."""
+
+    ids: tuple[int, ...]
+    cache: PrefixCache
+
+
+def shared_with(ids: Sequence[int], before: Sequence[int]) -> int:
+    """How many leading ids of a prefix need no reading after the prefix `before`: cases of one filler text begin alike.
+
+    None where it is less than an eighth, since a prefix that is read as a whole needs no mask.
+    """
+    alike = common_prefix([(*ids, -1), (*before, -2)])
+    return alike if 8 * alike >= len(ids) else 0
+
+
+def _read(model: LoadedModel, ids: tuple[int, ...], before: _Read | None) -> _Read:
+    """The prefix read, but for what it shares with the one before."""
+    shared = shared_with(ids, before.ids) if before else 0
+    if before is None or not shared:
+        return _Read(ids, PrefixCache.prefill(model, ids, chunk=CHUNK))
+    return _Read(ids, before.cache.cut(shared).extended(model, ids[shared:]))
+
+
+def _begun(
+    model: LoadedModel, example: Example, stops: Collection[int], draft: bool, read: _Read | None
+) -> list[_Begun]:
+    """Verify the drafts behind the prefix; questions keep their order. A model that forgets has nothing read before."""
     limit = example.sample.max_new_tokens
     places = [example.stands_after(question) for question in example.questions]
-    whole = None if forgets(model) else PrefixCache.prefill(model, example.prefix_ids, chunk=CHUNK)
     begun: dict[int, _Begun] = {}
     for place in sorted(set(places)):
         asked = [number for number, own in enumerate(places) if own == place]
         suffixes = [example.questions[number].suffix_ids for number in asked]
         # Questions of an example that was joined to a longer one begin alike: that is read once as well.
         alike = suffixes[0][: common_prefix(suffixes)] if len(asked) > 1 else ()
-        if whole is None:
+        if read is None:
             prefix = PrefixCache.prefill(model, (*example.prefix_ids[:place], *alike), chunk=CHUNK)
         else:
-            prefix = whole.cut(place).extended(model, alike)
+            prefix = read.cache.cut(place).extended(model, alike)
         questions = [
             replace(example.questions[number], suffix_ids=suffix[len(alike) :], after=None)
             for number, suffix in zip(asked, suffixes, strict=True)

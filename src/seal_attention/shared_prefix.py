@@ -122,18 +122,23 @@ class PrefixCache:
         held = self.with_tensors([tensor[:, :, :length] for tensor in self.tensors()])
         return PrefixCache(held._cache, None if self.positions is None else self.positions[:length], self.variants)
 
-    def extended(self, model: LoadedModel, ids: Sequence[int]) -> PrefixCache:
-        """The prefix with more ids behind it, itself left as it is; at positions that go on by one."""
+    def extended(self, model: LoadedModel, ids: Sequence[int], chunk: int = CHUNK) -> PrefixCache:
+        """The prefix with more ids behind it, itself left as it is; at positions that go on by one.
+
+        They are read `chunk` tokens at a time.
+        """
         if not ids:
             return self
         cache = self.rows(1)
-        given = {}
         start = self.position_after(self.length)
         more = range(start, start + len(ids))
-        if start != self.length:
-            given["position_ids"] = torch.tensor([list(more)], device=model.device)
-        last = torch.tensor([len(ids) - 1], device=model.device)
-        model.run(torch.tensor([list(ids)], device=model.device), cache, logits_to_keep=last, **given)
+        last = torch.tensor([-1], device=model.device)
+        for begin in range(0, len(ids), chunk):
+            piece = slice(begin, begin + chunk)
+            given = {}
+            if start != self.length:
+                given["position_ids"] = torch.tensor([list(more[piece])], device=model.device)
+            model.run(torch.tensor([list(ids[piece])], device=model.device), cache, logits_to_keep=last, **given)
         assert isinstance(cache, DynamicCache)
         return PrefixCache(cache, None if self.positions is None else (*self.positions, *more), self.variants)
 

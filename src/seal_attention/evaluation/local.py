@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model, maybe with an adapter, and cells of samples -> predictions on disk -> rows of scores with intervals.
 
-Contexts that extend one another (longer sizes of one haystack) are read once. Every prediction is kept, one JSON line a
+Contexts that extend one another (longer sizes of one haystack) are read once, and of those that begin alike (one filler
+text) each from where it leaves the one before. Every prediction is kept, one JSON line a
 question, appended as each wave of contexts ends. Rows are always recomputed from the
 whole file, so an evaluation that was interrupted goes on where it stopped and ends with the same rows.
 """
@@ -15,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..adapters import Adapter
-from ..generation import Answer, answer_examples, stop_ids
+from ..generation import Answer, answer_examples, shared_with, stop_ids
 from ..models import LoadedModel
 from ..prompts import Encoder, Example, common_prefix, joined, require_fit
 from ..runs import Run, Unwatched, Watcher
@@ -58,10 +59,15 @@ class Chain:
     members: tuple[tuple[int, Waiting], ...]
 
     @property
-    def tokens(self) -> int:
-        """Tokens that pass through the model: the longest prefix, and every question."""
-        prefixes = [len(waiting.prefix_ids) for _, waiting in self.members]
-        return sum(waiting.tokens for _, waiting in self.members) - sum(prefixes) + max(prefixes)
+    def prefix_ids(self) -> array[int]:
+        """The longest of its prefixes."""
+        return max((waiting.prefix_ids for _, waiting in self.members), key=len)
+
+    def tokens(self, before: Chain | None) -> int:
+        """Tokens that pass through the model after `before` has: the longest prefix's own, and every question."""
+        questions = sum(waiting.tokens - len(waiting.prefix_ids) for _, waiting in self.members)
+        shared = shared_with(self.prefix_ids, before.prefix_ids) if before else 0
+        return questions + len(self.prefix_ids) - shared
 
     def example(self) -> Example:
         """All of them as one."""
@@ -115,8 +121,9 @@ def evaluate_together(
     chains = _chains(waiting)
     left = [len(examples) for examples in waiting]
     right, asked = 0.0, 0
-    watcher.begin(f"answering as {', '.join(job.method for job in jobs)}", sum(chain.tokens for chain in chains))
-    costs = iter([chain.tokens for chain in chains])
+    tokens = [chain.tokens(before) for before, chain in zip([None, *chains], chains, strict=False)]
+    watcher.begin(f"answering as {', '.join(job.method for job in jobs)}", sum(tokens))
+    costs = iter(tokens)
     with adapter.attached(model) if adapter is not None else contextlib.nullcontext():
         answered = answer_examples(
             model,
@@ -159,7 +166,7 @@ def _waiting(cell: Cell, encoder: Encoder, window: int | None, done: Collection[
 
 
 def _chains(cells: Sequence[Sequence[Waiting]]) -> list[Chain]:
-    """Examples that share most of the shorter one's prefix together, in the order in which the first of each stands.
+    """Examples that share most of the shorter one's prefix together, by the cell of the first of each, then by ids.
 
     Sorted by their ids, those that begin alike are neighbours.
     """
@@ -172,7 +179,7 @@ def _chains(cells: Sequence[Sequence[Waiting]]) -> list[Chain]:
         else:
             groups.append([member])
     ordered = [tuple(sorted(group, key=lambda member: order[id(member[1])])) for group in groups]
-    return [Chain(group) for group in sorted(ordered, key=lambda group: order[id(group[0][1])])]
+    return sorted(map(Chain, ordered), key=lambda chain: (chain.members[0][0], chain.prefix_ids))
 
 
 def _extends(first: Waiting, second: Waiting) -> bool:
