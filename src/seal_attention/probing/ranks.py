@@ -3,20 +3,34 @@
 
 from __future__ import annotations
 
-import torch
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Numbers = NDArray[np.float64]
 
 
-def ranks(values: torch.Tensor) -> torch.Tensor:
-    """(..., n) -> the rank of each along the last dimension, 1 the smallest, float64; equal values share their mean."""
-    ordered = values.sort(-1).values.contiguous()
-    below, upto = (torch.searchsorted(ordered, values.contiguous(), right=right) for right in (False, True))
-    return (below + upto + 1).double() / 2
+def ranks(values: ArrayLike) -> Numbers:
+    """(..., n) -> the rank of each along the last dimension, 1 the smallest; equal values share their mean."""
+    given: NDArray[Any] = np.asarray(values)
+    rows = given.reshape(-1, given.shape[-1])
+    found = [_row_ranks(row) for row in rows]
+    return np.stack(found).reshape(given.shape)
 
 
-def spearman(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Spearman's rank correlation along the last dimension: (..., n) and (..., n) -> (...), float64.
+def spearman(first: ArrayLike, second: ArrayLike) -> Numbers:
+    """Spearman's rank correlation along the last dimension: (..., n) and (..., n) -> (...).
 
     NaN where all values of one side are equal: they are in no order.
     """
-    a, b = (ranks(values) - (values.shape[-1] + 1) / 2 for values in (first, second))
-    return (a * b).sum(-1) / (a.square().sum(-1) * b.square().sum(-1)).sqrt()
+    a, b = (ranks(values) for values in (first, second))
+    a, b = (held - (held.shape[-1] + 1) / 2 for held in (a, b))
+    with np.errstate(invalid="ignore"):
+        return np.asarray((a * b).sum(-1) / np.sqrt(np.square(a).sum(-1) * np.square(b).sum(-1)))
+
+
+def _row_ranks(row: NDArray[Any]) -> Numbers:
+    ordered = np.sort(row)
+    below, upto = np.searchsorted(ordered, row, "left"), np.searchsorted(ordered, row, "right")
+    return (below + upto + 1) / 2
