@@ -87,6 +87,11 @@ class Prediction:
         return cls(**{**record, "answers": tuple(record["answers"])})
 
 
+def question_name(sample: Sample, place: int) -> str:
+    """What a question is called in every run: its sample and its place there."""
+    return f"{sample.identifier}/{place}"
+
+
 def digest_of(sample: Sample, question: Question) -> str:
     """16 hexadecimal digits of the whole prompt's text, templates aside: equal in two runs that asked the same."""
     parts = [sample.system, *map(list, sample.earlier), sample.context, question.text, question.answer_prefix]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..samples import Prediction, Question, Sample
+from ..samples import Prediction, Question, Sample, question_name
 from ..scoring.statistics import score_interval
 
 PREDICTIONS = "predictions.jsonl"
@@ -42,11 +42,6 @@ class Written:
     new_tokens: int
     stopped: bool
     notes: Mapping[str, Any] = field(default_factory=dict)
-
-
-def question_name(sample: Sample, place: int) -> str:
-    """What a question is called in every run: its sample and its place there."""
-    return f"{sample.identifier}/{place}"
 
 
 def predict(
