@@ -191,8 +191,8 @@ class Encoder:
         ids = self.prompt_ids(sample, question)
         if tuple(encoded["input_ids"][: len(ids)]) != ids:
             raise UsageError(
-                f"the prompt of {sample.identifier} is cut in its middle, so that places in it can't be told; ask for a "
-                "shorter one"
+                f"the prompt of {sample.identifier} is cut in its middle, so that places in it can't be told; ask for "
+                "a shorter one"
             )
         return tuple((start, end) for start, end in encoded["offset_mapping"][: len(ids)])
 

@@ -58,8 +58,8 @@ def measures_of(folder: Path) -> list[Measure]:
     maps = [one for one in read_maps(folder) if one["name"] in MEASURES]
     if not maps:
         raise UsageError(
-            f"{folder} holds none of what can be compared ({', '.join(MEASURES.values())}, learnt scales); give runs of "
-            "`seal tune` or of `seal probe` heads, fast or retrieval"
+            f"{folder} holds none of what can be compared ({', '.join(MEASURES.values())}, learnt scales); give runs "
+            "of `seal tune` or of `seal probe` heads, fast or retrieval"
         )
     whole = [one for one in maps if not one["cell"]] or maps  # over all cells, where a probe says that too
     model = str(load_json(folder / MANIFEST)["settings"].get("model", ""))
@@ -130,8 +130,8 @@ def _require_comparable(measures: Sequence[Measure], tops: Sequence[int]) -> Non
     if other is not None:
         first = measures[0]
         raise UsageError(
-            f"{first.title} is of {len(first.shape)} layers and {len(first.values)} heads ({first.model}), {other.title} "
-            f"of {len(other.shape)} and {len(other.values)} ({other.model}); give runs of one model"
+            f"{first.title} is of {len(first.shape)} layers and {len(first.values)} heads ({first.model}), "
+            f"{other.title} of {len(other.shape)} and {len(other.values)} ({other.model}); give runs of one model"
         )
     if wrong := [count for count in tops if count >= len(measures[0].values)]:
         raise UsageError(

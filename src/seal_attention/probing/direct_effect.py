@@ -45,14 +45,19 @@ class Effects:
         return layers.sum(-1) + self.embedding + self.rest
 
 
+def require_norm(norm: str) -> None:
+    """UsageError for a `norm` that there is not."""
+    if norm not in NORMS:
+        raise UsageError(f"--norm takes {' or '.join(NORMS)}, not {norm!r}")
+
+
 def direct_effects(model: LoadedModel, parts: Parts, tokens: Sequence[int], norm: str = "frozen") -> Effects:
     """The effects of each part on the logits of `tokens`, with the final norm `frozen`, or `none` as in the paper.
 
     With `none` a scaling of the logits (Cohere's, Granite's) is left out too, and there is no rest. UsageError for
     another `norm`, and where frozen effects do not add up to the model's logits.
     """
-    if norm not in NORMS:
-        raise UsageError(f"--norm takes {' or '.join(NORMS)}, not {norm!r}")
+    require_norm(norm)
     chosen = torch.tensor(list(tokens), device=model.device)
     vocabulary = model.model.get_output_embeddings()
     rows = vocabulary.weight[chosen].double().cpu()  # (tokens, hidden)
@@ -98,5 +103,6 @@ def _require_sum(model: LoadedModel, effects: Effects) -> None:
         worst = int((gap / allowed).argmax())
         raise UsageError(
             f"the direct effects in {model.name} add up to {float(effects.total[worst]):.4f}, not to the logit "
-            f"{float(effects.logits[worst]):.4f}: something stands between the parts and the vocabulary; use --norm none"
+            f"{float(effects.logits[worst]):.4f}: something stands between the parts and the vocabulary; use --norm "
+            "none"
         )

@@ -9,6 +9,7 @@ between an output and the stream is frozen (frozen_norm.py). What does not add u
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,8 +63,8 @@ def read_parts(model: LoadedModel, ids: Sequence[int], cache: Cache) -> Parts:
     with _watched(model) as seen:
         output = model.run(torch.tensor([list(ids)], device=model.device), cache, logits_to_keep=last)
     names = _layer_names(model)
-    heads, biases, mlps = zip(*(_layer_parts(model, p, name, seen) for p, name in zip(model.projections, names, strict=True)),
-                              strict=True)  # fmt: skip
+    layers = [_layer_parts(model, own, name, seen) for own, name in zip(model.projections, names, strict=True)]
+    heads, biases, mlps = zip(*layers, strict=True)
     stream = seen.output[names[-1]]
     head = _name_of(model, model.model.get_output_embeddings())
     norm = _final_norm(model, seen, stream, seen.given[head], names)
@@ -143,30 +144,30 @@ def _layer_parts(
     after = ran[ran.index(projection.name) + 1 :]
     before, behind = seen.given[layer].double(), seen.output[layer].double()
     added = behind - before
-    best: tuple[float, float, str, FrozenNorm | None] = (float("inf"), 0.0, "", None)
-    for norm, attention in _ways_into_the_stream(model, projection, after, seen):
-        for name in after:
-            other = seen.output[name].double()
-            if other.shape != added.shape:
-                continue
-            together = attention + other
-            factor = float(added @ together / (together @ together))
-            error = float((added - factor * together).norm())
-            if error < best[0]:
-                best = (error, factor, name, norm)
-    error, factor, name, norm = best
+    fits = [
+        (*_fit(added, attention + other), name, norm)
+        for norm, attention in _ways_into_the_stream(model, projection, after, seen)
+        for name in after
+        if (other := seen.output[name].double()).shape == added.shape
+    ]
     allowed = rounding(model.model.dtype)
+    error, factor, name, norm = min(fits, key=lambda fit: fit[0], default=(math.inf, 1.0, "", nothing(1)))
     if not error <= allowed * float(before.norm() + behind.norm()):
         raise UsageError(
             f"layer {projection.layer} of {model.name} does more than add its attention and its MLP to its input, so "
             "what a head adds to the logits can't be told; direct effects are not offered for this model"
         )
     factor = 1.0 if abs(factor - 1.0) <= allowed else factor
-    assert norm is not None
     heads, bias = _split_by_head(model, projection, seen.heads_out[projection.layer])
     bias = norm.of_parts(bias) + norm.bias
     mlp = seen.output[name].double().cpu()
     return factor * norm.of_parts(heads), factor * bias, factor * mlp
+
+
+def _fit(added: torch.Tensor, together: torch.Tensor) -> tuple[float, float]:
+    """How far `added` is from the best multiple of `together`, and that factor."""
+    factor = float(added @ together / (together @ together))
+    return float((added - factor * together).norm()), factor
 
 
 def _ways_into_the_stream(

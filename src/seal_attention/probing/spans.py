@@ -63,10 +63,7 @@ def _answer_in(context: str, question: Question) -> tuple[int, int] | None:
     """The answer's characters in the context: the first after the key or inside the needle that the task names."""
     named = question.meta.get("needle") or question.meta.get("key")
     hint = _word(str(named)).search(context) if named else None
-    if hint is None:
-        start = 0
-    else:
-        start = hint.start() if "needle" in question.meta else hint.end()
+    start = 0 if hint is None else hint.start() if "needle" in question.meta else hint.end()
     found = _word(question.answers[0]).search(context, start)
     return found.span() if found else None
 
