@@ -75,4 +75,6 @@ def top_heads(maps: Sequence[Mapping[str, Any]], count: int) -> list[tuple[int, 
         for head, value in enumerate(row)
         if value is not None
     ]
+    if not held:
+        raise UsageError("the run measured no head, since no answer counted; ask it more, or easier questions")
     return [(layer, head) for _, layer, head in sorted(held)[:count]]
