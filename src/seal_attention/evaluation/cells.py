@@ -6,8 +6,6 @@ Rows are always computed from every prediction on disk, so an evaluation that wa
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -49,12 +47,6 @@ class Written:
 def question_name(sample: Sample, place: int) -> str:
     """What a question is called in every run: its sample and its place there."""
     return f"{sample.identifier}/{place}"
-
-
-def digest_of(sample: Sample, question: Question) -> str:
-    """16 hexadecimal digits of the whole prompt's text, templates aside: equal in two runs that asked the same."""
-    parts = [sample.system, *map(list, sample.earlier), sample.context, question.text, question.answer_prefix]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def predict(
