@@ -36,6 +36,14 @@ app.add_typer(probe, name="probe")
 AtWork = Annotated[
     Path | None, typer.Option("--adapter", help="Adapter folder at work in the model that is measured. [default: base]")
 ]
+BY = "log_probability"
+By = Annotated[
+    str,
+    typer.Option(
+        help="Which change counts: log_probability (of the reference answer, which moves even where no answer is "
+        "right) or accuracy, the paper's."
+    ),
+]
 Asked = Annotated[int, typer.Option("--n", help="Questions a cell, rounded up to whole contexts.")]
 
 
@@ -101,6 +109,12 @@ def examples_of(model: LoadedModel, selection: Selection, seed: int, n: int) -> 
     for example in examples:
         require_fit(example, model.window)
     return examples
+
+
+def say(text: str, as_json: bool) -> None:
+    """A line about a job to come, unless only JSON is wanted."""
+    if not as_json:
+        console.say(text)
 
 
 def print_findings(run: Run, facts: Mapping[str, Any], as_json: bool) -> None:

@@ -33,7 +33,7 @@ from .options import (
     Trust,
     default_folder,
 )
-from .probing import Asked, AtWork, Subject, chosen, examples_of, open_probe, print_findings, probe
+from .probing import Asked, AtWork, Subject, chosen, examples_of, open_probe, print_findings, probe, say
 
 Compared = Annotated[
     Path | None, typer.Option("--adapter", help="Adapter folder; the base is compared with it. [default: base alone]")
@@ -136,10 +136,9 @@ def retrieval(
 
         loaded, tuned = subject.load()
         examples = examples_of(loaded, selection, seed, n)
-        if not as_json:
-            asked = sum(len(example.questions) for example in examples)
-            most = sum(len(example.questions) * example.sample.max_new_tokens for example in examples)
-            console.say(f"{asked} questions, at most {most:,} tokens to write, one at a time")
+        asked = sum(len(example.questions) for example in examples)
+        most = sum(len(example.questions) * example.sample.max_new_tokens for example in examples)
+        say(f"{asked} questions, at most {most:,} tokens to write, one at a time", as_json)
         scorers = {task.name: task.scores for task in selection.found()}
         retrieval_heads.measure(run, loaded, examples, scorers, adapter=tuned, watcher=console.Bars(as_json))
     results = run.results or {}
@@ -226,8 +225,8 @@ def agree(
     run = Run.open(out or default_folder("probe-agree", "base", settings), "probe", settings)
     if run.results is None:
         run.finish({"probe": "agree", **found})
-    if len(models) > 1 and not as_json:
-        console.say(f"these runs name different models ({', '.join(models)}); compare heads of one model alone")
+    if len(models) > 1:
+        say(f"these runs name different models ({', '.join(models)}); compare heads of one model alone", as_json)
     results = run.results or {}
     facts = {
         f"{pair['a']} ~ {pair['b']}": "in no order"

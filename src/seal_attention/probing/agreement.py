@@ -108,8 +108,8 @@ def _scales(folder: Path) -> list[Measure]:
 
 
 def _measure(one: Mapping[str, Any], model: str, *, named: bool) -> Measure:
-    size = ", ".join(f"{name} {value}" for name, value in one["cell"].items())
-    title = MEASURES[one["name"]] + (f" ({size or one['title']})" if named else "")
+    size = ", ".join([one.get("task", ""), *(f"{name} {value}" for name, value in one["cell"].items())]).strip(", ")
+    title = MEASURES[one["name"]] + (f" ({size})" if named else "")
     values = [math.nan if value is None else float(value) for row in one["values"] for value in row]
     shape = tuple(len(row) for row in one["values"])
     return Measure(title, shape, np.array(values), MATTER_MOST[one["name"]] is max, model)

@@ -22,12 +22,17 @@ def head_map(
     *,
     unit: str,
     neutral: float = 0.0,
+    task: str | None = None,
     cell: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """One map as it is written: `values` by layer and head, `neutral` the value of a head that does nothing."""
+    """One map as it is written: `values` by layer and head, `neutral` the value of a head that does nothing.
+
+    `task` and `cell` stand where the figures are of one cell alone.
+    """
     rounded = [[None if v is None or not math.isfinite(v) else round(v, 6) for v in row] for row in values]
-    return {"name": name, "title": title, "cell": dict(cell or {}), "layers": list(layers), "values": rounded,
-            "neutral": neutral, "unit": unit}  # fmt: skip
+    where = {**({"task": task} if task else {}), "cell": dict(cell or {})}
+    figures = {"layers": list(layers), "values": rounded, "neutral": neutral, "unit": unit}
+    return {"name": name, "title": title, **where, **figures}
 
 
 def read_maps(folder: Path) -> list[dict[str, Any]]:

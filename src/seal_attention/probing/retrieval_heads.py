@@ -109,7 +109,7 @@ def summary(records: Sequence[Mapping[str, Any]], shape: HeadShape) -> dict[str,
     maps = [_map(overall, shape, f"retrieval score, {len(accepted)} answers")]
     for task, cell in names if len(names) > 1 else []:
         held = [one for one in accepted if (one["task"], tuple(one["cell"].items())) == (task, cell)]
-        maps.append(_map(_means(held, shape), shape, f"retrieval score, {task}, {len(held)} answers", dict(cell)))
+        maps.append(_map(_means(held, shape), shape, f"retrieval score, {len(held)} answers", task, dict(cell)))
     scored = [(value, *place) for place, value in overall.items() if value is not None]
     ranked = sorted(scored, key=lambda item: (-item[0], item[1:]))
     return {
@@ -162,9 +162,14 @@ def _means(records: Iterable[Mapping[str, Any]], shape: HeadShape) -> dict[tuple
 
 
 def _map(
-    scores: Mapping[tuple[int, int], float | None], shape: HeadShape, title: str, cell: Mapping[str, int] | None = None
+    scores: Mapping[tuple[int, int], float | None],
+    shape: HeadShape,
+    title: str,
+    task: str | None = None,
+    cell: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    return head_map("retrieval_score", title, shape.layers, shape.rows(scores), unit="share of the answer", cell=cell)
+    rows = shape.rows(scores)
+    return head_map("retrieval_score", title, shape.layers, rows, unit="share of the answer", task=task, cell=cell)
 
 
 def _as_wu(records: Iterable[Mapping[str, Any]], shape: HeadShape) -> dict[str, list[float]]:
