@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`seal probe` direct, retrieval, attention and agree from the command line: runs, results, reruns and refusals."""
+"""Claims about `seal probe direct`, `retrieval`, `attention` and `agree`: they run, join, resume, and refuse."""
 
 from __future__ import annotations
 
@@ -8,74 +8,92 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from typer.main import get_command
 
 import tiny
 from adapting import randomised
+from commanding import Seal
 from seal_attention import adapters
 from seal_attention.cli import app
-from seal_attention.errors import UsageError
 from seal_attention.models import load
+from seal_attention.tasks.lines import Lines
+
+ASKED = ("--lines", 2, "--n", 2, "--dtype", "float32")
+PROBES = ("direct", "retrieval", "attention", "agree")
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model with room for some lines, and an adapter of drawn scales for it."""
-    folder = tmp_path_factory.mktemp("probing")
+    folder = tmp_path_factory.mktemp("effects")
     tiny.save("llama", folder / "model", max_position_embeddings=1024)
     model = load(str(folder / "model"), dtype="float32")
     adapters.save(randomised("seal-h", model), folder / "adapter", model, {})
     return folder
 
 
-def probe(place: Path, kind: str, *arguments: object) -> dict[str, Any]:
-    """Run a probe with --json and read what it prints, which is its results."""
-    typed = ["probe", kind, *map(str, arguments), "--json"]
-    result = CliRunner().invoke(app, typed, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    printed = json.loads(result.stdout)
-    held = json.loads((Path(printed.pop("run")) / "results.json").read_text())
-    assert printed == held
-    assert held["probe"] == kind
-    return held
+def found(seal: Seal, place: Path, kind: str, *arguments: Any) -> dict[str, Any]:
+    """The results of a probe that goes well: what it prints is what it wrote."""
+    result = seal("probe", kind, *arguments, "--out", kind, "--json")
+    assert result.returncode == 0, result.stderr
+    printed: dict[str, Any] = json.loads(result.stdout)
+    assert printed.pop("run") == kind
+    assert printed == json.loads((place / kind / "results.json").read_text())
+    assert printed["probe"] == kind
+    return printed
 
 
-def test_the_probes_of_effects_run_resume_and_agree(place: Path) -> None:
-    model, adapter = place / "model", ("--adapter", place / "adapter")
-    asked = ("--lines", 2, "--n", 2)
-    direct = probe(place, "direct", model, *adapter, *asked, "--tokens", "1,2", "--out", place / "direct")
-    assert [one["token"] for one in direct["sums"]] == ["1", "2", "1", "2"]
+def test_every_option_is_explained() -> None:
+    for name in PROBES:
+        for parameter in get_command(app).commands["probe"].commands[name].params:  # type: ignore[attr-defined]
+            assert getattr(parameter, "help", None) or parameter.name == "help", f"{name} {parameter.name} has no help"
+
+
+def test_the_probes_join_by_run_folders(place: Path, seal: Seal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Lines, "max_new_tokens", 8)
+    monkeypatch.setattr(Lines, "scores", lambda _self, _text, _question: {"lenient": 1.0})
+    typed = ("model", "--adapter", "adapter", *ASKED, "--tokens", "1,2")
+    direct = found(seal, place, "direct", *typed)
+    assert [(one["token"], one["phase"]) for one in direct["sums"]][1:3] == [("2", "before"), ("1", "after")]
     assert direct["largest_gap"] < 1e-3
-    copying = probe(place, "retrieval", model, "--task", "lines", *asked, "--out", place / "retrieval")
-    assert (copying["asked"], copying["heads"]) == (2, 8)
-    looking = probe(place, "attention", model, *adapter, *asked, "--heads", "1:0,0:3", "--out", place / "attention")
-    assert (looking["phases"], len(looking["bars"][0]["labels"])) == (["base", "seal-h"], 2)
-    manifest = json.loads((place / "attention" / "manifest.json").read_text())
-    assert manifest["command"] == "probe"
-    assert {"probe": "attention", "method": "seal-h", "heads": [[1, 0], [0, 3]]}.items() <= manifest["settings"].items()
-    before = (place / "direct" / "effects.jsonl").read_text()
-    assert probe(place, "direct", model, *adapter, *asked, "--tokens", "1,2", "--out", place / "direct") == direct
-    assert (place / "direct" / "effects.jsonl").read_text() == before
+    records = (place / "direct" / "effects.jsonl").read_text()
+    assert found(seal, place, "direct", *typed) == direct
+    assert (place / "direct" / "effects.jsonl").read_text() == records
+
+    copying = found(seal, place, "retrieval", "model", "--task", "lines", *ASKED)
+    assert (copying["accepted"], copying["heads"]) == (2, 8)
+    looking = found(
+        seal, place, "attention", "model", "--adapter", "adapter", *ASKED, "--from", "retrieval", "--top", 2
+    )
+    first = copying["top"][0]
+    assert f"{first['layer']}:{first['head']}" in looking["bars"][0]["labels"]
+    assert looking["phases"] == ["base", "seal-h"]
+    settings = json.loads((place / "attention" / "manifest.json").read_text())["settings"]
+    assert (settings["probe"], settings["method"], len(settings["heads"])) == ("attention", "seal-h", 2)
+    agreeing = found(seal, place, "agree", "retrieval", "adapter", "--top", "2,3")
+    assert [one["name"] for one in agreeing["measures"]] == ["retrieval score", "seal-h scale", "seal-h |scale - 1|"]
+    assert [one["top"] for one in agreeing["overlap"]] == [2, 2, 3, 3]
 
 
-def test_what_is_found_is_said_in_lines(place: Path) -> None:
-    typed = ["probe", "direct", str(place / "model"), "--lines", "2", "--n", "1", "--out", str(place / "said")]
-    result = CliRunner().invoke(app, typed, catch_exceptions=False)
-    assert "questions that served  1 of 1" in result.stdout
+def test_what_was_found_is_said_in_lines(place: Path, seal: Seal) -> None:
+    result = seal("probe", "direct", "model", *ASKED, "--questions", 1, "--out", "said")
+    assert "questions that served  2 of 2" in result.stdout
     assert "right, before" in result.stdout
+    assert "tokens to read" in result.stderr
 
 
 @pytest.mark.parametrize(
     ("kind", "arguments", "says"),
     [
-        ("direct", ["--norm", "real", "--out", "x"], "--norm takes frozen or none"),
-        ("attention", ["--heads", "1:0", "--from", "."], "--heads 1:0 and --from . both choose heads"),
-        ("attention", ["--from", "."], "holds no results.json"),
+        ("direct", ("nowhere", "--norm", "real", "--out", "x"), "--norm takes frozen or none, not 'real'"),
+        ("attention", ("nowhere", "--heads", "1:0", "--from", "."), "--heads 1:0 and --from . both choose heads"),
+        ("attention", ("nowhere", "--from", "model"), "model holds no results.json"),
+        ("agree", ("adapter", "--out", "x"), "--top 10 takes in every head of 8"),
     ],
 )
 def test_what_can_not_be_meant_is_refused_before_a_model_is_loaded(
-    place: Path, monkeypatch: pytest.MonkeyPatch, kind: str, arguments: list[str], says: str
+    place: Path, seal: Seal, kind: str, arguments: tuple[str, ...], says: str
 ) -> None:
-    monkeypatch.chdir(place)
-    with pytest.raises(UsageError, match=says):
-        CliRunner().invoke(app, ["probe", kind, "nowhere", *arguments], catch_exceptions=False)
+    result = seal("probe", kind, *arguments)
+    assert result.returncode == 2
+    assert says in " ".join(result.stderr.split())
