@@ -102,9 +102,14 @@ def test_maps_of_several_cells_are_measures_of_their_own(tmp_path: Path) -> None
 
 def test_the_top_heads_of_a_run_are_those_that_matter_most(tmp_path: Path) -> None:
     copying = probed(tmp_path / "a", "retrieval_score", ({}, [[0.0, 0.2], [None, 0.9]]))
-    silenced = probed(tmp_path / "b", "ablation_log_probability", ({}, [[0.1, -2.0], [-3.0, 0.0]]))
+    silenced = probed(tmp_path / "b", "ablation_log_probability", ({"lines": 20}, [[0.0, 0.0], [0.0, -9.0]]),
+                      ({"lines": 80}, [[0.1, -2.0], [-3.0, 0.0]]))  # fmt: skip
     assert top_heads(read_maps(copying), 2) == [(1, 1), (0, 1)]
-    assert top_heads(read_maps(silenced), 2) == [(1, 0), (0, 1)]
+    accuracy = head_map("ablation_accuracy", "", LAYERS, [[-1.0, 0.0], [0.0, 0.0]], unit="")
+    assert top_heads([accuracy, *read_maps(silenced)], 2) == [(1, 0), (0, 1)]
+    nothing = head_map("retrieval_score", "", LAYERS, [[None, None], [None, None]], unit="")
+    with pytest.raises(UsageError, match="the run measured no head"):
+        top_heads([nothing], 1)
     assert parse_heads("12:3, 14:0,12:3") == [(12, 3), (14, 0)]
 
 

@@ -58,21 +58,24 @@ def parse_heads(text: str) -> list[tuple[int, int]]:
     return list(dict.fromkeys(pairs))
 
 
-# Of the maps that a probe writes: which end of the scale the heads stand at that matter to the answer.
+# Of the maps that a probe writes, the best first: which end of the scale the heads stand at that matter to the answer.
 MATTER_MOST = {"retrieval_score": max, "ablation_log_probability": min, "ablation_accuracy": min, "first_order": min}
 
 
 def top_heads(maps: Sequence[Mapping[str, Any]], count: int) -> list[tuple[int, int]]:
-    """The (layer, head) pairs that matter most in the first map that says so, foremost first.
+    """The (layer, head) pairs that matter most, foremost first, by the best map that says so.
 
-    High retrieval scores, or the largest losses where the head is silenced. UsageError where no map says it.
+    High retrieval scores, or the largest losses where the head is silenced; over all cells, or in the largest (last).
+    UsageError where no map says it.
     """
-    ranked = next((one for one in maps if one["name"] in MATTER_MOST), None)
-    if ranked is None:
+    held_by_name = {name: [one for one in maps if one["name"] == name] for name in MATTER_MOST}
+    found = next((several for several in held_by_name.values() if several), None)
+    if found is None:
         raise UsageError(
             f"no map here ranks heads (found {', '.join(sorted({one['name'] for one in maps}))}); give a run of "
             "`seal probe retrieval`, heads or fast"
         )
+    ranked = next((one for one in found if not one["cell"]), found[-1])
     sign = -1 if MATTER_MOST[ranked["name"]] is max else 1
     held = [
         (sign * value, layer, head)
