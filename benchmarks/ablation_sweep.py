@@ -48,13 +48,13 @@ def ours_ablation(lines: int, questions: int, contexts: int, adapter: str, adapt
     import measuring
     from seal_attention import adapters
 
-    ablate_heads = importlib.import_module(SWEEP).ablate_heads
+    ablation = importlib.import_module(SWEEP)
     loaded = measuring.load_model()
     tuned = adapters.load(Path(adapter), loaded.model)
-    heads = [(projection.layer, head) for projection, head in _heads(loaded.model)]
+    heads = ablation.all_heads(loaded.model)
 
-    def swept(example: Any, some: Sequence[tuple[int, int]]) -> None:
-        collections.deque(ablate_heads(loaded.model, example, some, adapter=tuned), maxlen=0)
+    def swept(example: Any, some: Sequence[Any]) -> None:
+        collections.deque(ablation.ablate(loaded.model, example, some, adapter=tuned), maxlen=0)
 
     examples = _examples(loaded.encoder, lines, questions, contexts)
     swept(measuring.warm_up(loaded.encoder), heads[:1])

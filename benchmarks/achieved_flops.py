@@ -37,7 +37,7 @@ def seal(length: int, questions: int, contexts: int) -> Figures:
 
     import measuring
     from seal_attention import adapters
-    from seal_attention.tuning.objective import accumulate_gradients
+    from seal_attention.objective import accumulate_gradients
 
     loaded = measuring.load_model()
     model = loaded.model

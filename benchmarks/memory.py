@@ -22,10 +22,10 @@ from typing import Any
 def take_steps(length: str, questions: int, checkpoint: bool, steps: int) -> None:
     """Tuning steps at that length; a second one finds the memory as the first left it."""
     from seal_attention import adapters, models
+    from seal_attention.objective import accumulate_gradients
     from seal_attention.prompts import Encoder
     from seal_attention.tasks.selection import Selection
     from seal_attention.tasks.sizing import fitted
-    from seal_attention.tuning.objective import accumulate_gradients
 
     model = models.load(dtype="bfloat16", device="cpu")
     encoder, adapter = Encoder(model.tokenizer), adapters.create("seal-c", model)

@@ -109,7 +109,7 @@ def seal(**settings: Any) -> Figures:
 
     import measuring
     from seal_attention import adapters
-    from seal_attention.tuning.objective import accumulate_gradients
+    from seal_attention.objective import accumulate_gradients
 
     race = Race(**settings)
     held_out, loaded = HeldOut(race), measuring.load_model()

@@ -69,7 +69,7 @@ def seal(length: int, questions: int, contexts: int, checkpoint: bool) -> Figure
 
     import measuring
     from seal_attention import adapters
-    from seal_attention.tuning.objective import accumulate_gradients
+    from seal_attention.objective import accumulate_gradients
 
     loaded = measuring.load_model()
     model = loaded.model

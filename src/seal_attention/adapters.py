@@ -85,7 +85,9 @@ class Scales:
     @contextlib.contextmanager
     def attached(self, model: LoadedModel) -> Iterator[None]:
         """Multiply each projection's input by its scales (in float32, cast back, like PEFT) until the context ends."""
-        handles = [p.module.register_forward_pre_hook(self._scale_input(p.name)) for p in model.projections]
+        # By its name: an attached LoRA has put its own module in the projection's place, and reads the same input.
+        modules = {name: model.model.get_submodule(name) for name in self.values}
+        handles = [module.register_forward_pre_hook(self._scale_input(name)) for name, module in modules.items()]
         try:
             yield
         finally:

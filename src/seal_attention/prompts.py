@@ -175,13 +175,37 @@ class Encoder:
             ids = self._encoded(self._around(sample, question, "".join(ends)))
         return ids, len(turn) - 2 * half
 
+    def prompt_offsets(self, sample: Sample, question: Question) -> tuple[tuple[int, int], ...]:
+        """Where each of `prompt_ids` stands in `prompt_text`: its first character and the one behind its last.
+
+        A BOS that the tokenizer adds stands nowhere, (0, 0). UsageError for a tokenizer that does not tell, and for a
+        prompt that lost its middle.
+        """
+        if not self.tokenizer.is_fast:
+            raise UsageError(
+                f"the tokenizer of {self.tokenizer.name_or_path!r} does not tell where in a text its tokens stand; use "
+                "a model with a fast tokenizer (tokenizer.json)"
+            )
+        text = self.prompt_text(sample, question)
+        encoded = self.tokenizer(text, add_special_tokens=not self._has_bos(text), return_offsets_mapping=True)
+        ids = self.prompt_ids(sample, question)
+        if tuple(encoded["input_ids"][: len(ids)]) != ids:
+            raise UsageError(
+                f"the prompt of {sample.identifier} is cut in its middle, so that places in it can't be told; ask for "
+                "a shorter one"
+            )
+        return tuple((start, end) for start, end in encoded["offset_mapping"][: len(ids)])
+
     def _encoded(self, text: str) -> tuple[int, ...]:
-        bos = self.tokenizer.bos_token
-        templated_bos = self.tokenizer.chat_template is not None and bool(bos) and text.startswith(bos)
-        ids = self.tokenizer(text, add_special_tokens=not templated_bos)["input_ids"]
+        ids = self.tokenizer(text, add_special_tokens=not self._has_bos(text))["input_ids"]
         if self.tokenizer.chat_template is None and ids and ids[-1] == self.tokenizer.eos_token_id:
             ids = ids[:-1]  # some tokenizers close every text; the answer comes after it here
         return tuple(ids)
+
+    def _has_bos(self, text: str) -> bool:
+        """Whether the template wrote the BOS already."""
+        bos = self.tokenizer.bos_token
+        return self.tokenizer.chat_template is not None and bool(bos) and text.startswith(bos)
 
     def answer_ids(self, question: Question) -> tuple[int, ...]:
         """The target's ids and the end of the turn. UsageError for an empty target: it could teach nothing."""

@@ -8,6 +8,8 @@ the reference answers and the string that tuning teaches. Everything here is fro
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,3 +85,14 @@ class Prediction:
     def from_record(cls, record: Mapping[str, Any]) -> Prediction:
         """The prediction that `record` once was; unknown keys raise TypeError."""
         return cls(**{**record, "answers": tuple(record["answers"])})
+
+
+def question_name(sample: Sample, place: int) -> str:
+    """What a question is called in every run: its sample and its place there."""
+    return f"{sample.identifier}/{place}"
+
+
+def digest_of(sample: Sample, question: Question) -> str:
+    """16 hexadecimal digits of the whole prompt's text, templates aside: equal in two runs that asked the same."""
+    parts = [sample.system, *map(list, sample.earlier), sample.context, question.text, question.answer_prefix]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

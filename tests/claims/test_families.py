@@ -16,8 +16,8 @@ from seal_attention.adapters import Scales
 from seal_attention.errors import UsageError
 from seal_attention.generation import answer_questions
 from seal_attention.models import LoadedModel
+from seal_attention.objective import accumulate_gradients
 from seal_attention.prompts import EncodedQuestion, Example
-from seal_attention.tuning.objective import accumulate_gradients
 from seal_attention.tuning.spreading import spread_positions
 
 FORGET_THE_PREFIX = {

@@ -13,12 +13,11 @@ import pytest
 import torch
 
 import tiny
-from seal_attention import adapters
+from seal_attention import adapters, objective
 from seal_attention.errors import UsageError
+from seal_attention.objective import accumulate_gradients
 from seal_attention.prompts import Example
-from seal_attention.tuning import objective
 from seal_attention.tuning.loop import TuneSettings
-from seal_attention.tuning.objective import accumulate_gradients
 
 SHARES_KEYS = "gemma4_text"  # not to be recomputed one layer at a time
 RECOMPUTED = [family for family in tiny.FAMILIES if family != SHARES_KEYS]

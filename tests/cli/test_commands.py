@@ -8,31 +8,16 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.main import get_command
 
 import tiny
+from commanding import Seal
 from seal_attention import runs
-from seal_attention.__main__ import main
 from seal_attention.cli import app
 from seal_attention.tuning import loop
-
-
-@dataclass
-class Result:
-    """What a command left behind."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Seal = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
@@ -41,24 +26,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cli")
     tiny.save("llama", folder / "model", max_position_embeddings=2048)
     return folder
-
-
-@pytest.fixture
-def seal(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Seal:
-    """Run a command in `place` as the shell would, without a new process."""
-
-    def run(*arguments: Any) -> Result:
-        monkeypatch.chdir(place)
-        monkeypatch.setattr(sys, "argv", ["seal", *map(str, arguments)])
-        capsys.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return Result(code, *capsys.readouterr())
-
-    return run
 
 
 def test_help_names_every_command_and_loads_nothing_heavy() -> None:

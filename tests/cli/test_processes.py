@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 
 import tiny
 from seal_attention import adapters, models
+from seal_attention.objective import accumulate_gradients
 from seal_attention.prompts import Encoder
 from seal_attention.tasks.lines import Lines
-from seal_attention.tuning.objective import accumulate_gradients
 
 TUNE = ("--lines", "2", "--questions", "2", "--samples", "4", "--lr", "0.01", "--no-average", "--dtype", "float64")
 

@@ -12,11 +12,11 @@ import torch
 import tiny
 from seal_attention import generation
 from seal_attention.errors import UsageError
-from seal_attention.evaluation.cells import PREDICTIONS, Cell, cell_of, digest_of, rows_of
+from seal_attention.evaluation.cells import PREDICTIONS, Cell, cell_of, rows_of
 from seal_attention.evaluation.local import Job, Waiting, evaluate, evaluate_together
 from seal_attention.prompts import Encoder
 from seal_attention.runs import Run, Unwatched
-from seal_attention.samples import Prediction
+from seal_attention.samples import Prediction, digest_of
 
 
 def cells(count: int = 3) -> list[Cell]:

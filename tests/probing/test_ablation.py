@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Heads silenced many at a time equal whole runs of the model, each with that head's scale at 0."""
+"""Heads and channels silenced many at a time equal whole runs of the model, each with that scale at 0."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from seal_attention.errors import UsageError
 from seal_attention.generation import answer_questions
 from seal_attention.models import LoadedModel
 from seal_attention.probing import ablation
-from seal_attention.probing.ablation import Ablated, ablate_heads, all_heads
+from seal_attention.probing.ablation import Ablated, Part, ablate, all_channels, all_heads
 from seal_attention.probing.layer_walk import recorded
 from seal_attention.prompts import EncodedQuestion, Example
 from seal_attention.shared_prefix import PrefixCache, answer_logits
@@ -33,11 +33,12 @@ def _no_rounding() -> Iterator[None]:
         yield
 
 
-def silencing(model: LoadedModel, layer: int, head: int) -> Scales:
+def silencing(model: LoadedModel, layer: int, head: int, channel: int | None = None) -> Scales:
     """The adapter whose one scale is 0."""
-    scales = Scales("seal-h", model.projections)
-    name = next(projection.name for projection in model.projections if projection.layer == layer)
-    scales.values[name].data[head] = 0.0
+    scales = Scales("seal-h" if channel is None else "seal-c", model.projections)
+    projection = next(projection for projection in model.projections if projection.layer == layer)
+    place = head if channel is None else head * projection.head_size + channel
+    scales.values[projection.name].data[place] = 0.0
     return scales
 
 
@@ -56,7 +57,7 @@ def whole_run(model: LoadedModel, example: Example, *adapters: Adapter) -> Ablat
             agreed.append(wrong[0] if wrong else len(rows))
     lengths = [len(question.answer_ids) for question in example.questions]
     right = [count == length for count, length in zip(agreed, lengths, strict=True)]
-    return Ablated(None, None, tuple(log_probabilities), tuple(agreed), tuple(right))
+    return Ablated(None, tuple(log_probabilities), tuple(agreed), tuple(right))
 
 
 def assert_same(found: Ablated, expected: Ablated, tolerance: float = 1e-9) -> None:
@@ -86,11 +87,11 @@ def test_each_head_equals_a_whole_run_with_its_scale_at_zero(family: str, exampl
     model = tiny.shared(family)
     example = answered(model, example)
     heads = [head for head in all_heads(model) if head[1] in (0, 3)]
-    base, *found = ablate_heads(model, example, heads)
+    base, *found = ablate(model, example, heads)
     assert_same(base, whole_run(model, example))
-    assert (base.layer, base.head) == (None, None)
+    assert base.part is None
     assert (base.right, base.agreed[1]) == ((True, False, True), 2)
-    assert [(one.layer, one.head) for one in found] == heads
+    assert [one.part for one in found] == heads
     for one, head in zip(found, heads, strict=True):
         assert_same(one, whole_run(model, example, silencing(model, *head)))
     assert len({one.log_probabilities for one in (base, *found)}) == 1 + len(found)
@@ -102,7 +103,7 @@ def test_questions_along_the_context_are_each_judged_at_their_place(name: str) -
     model = tiny.shared(name)
     example = answered(model, tiny.along())
     assert len({example.stands_after(question) for question in example.questions}) == 3
-    _, found = ablate_heads(model, example, [(1, 2)])
+    _, found = ablate(model, example, [Part(1, 2)])
     assert_same(found, whole_run(model, example, silencing(model, 1, 2)))
 
 
@@ -111,8 +112,8 @@ def test_questions_along_the_context_are_each_judged_at_their_place(name: str) -
 def test_an_empty_prefix_gives_the_same_numbers(name: str, example: Example) -> None:
     model = tiny.shared(name)
     questions = tuple(EncodedQuestion((*example.prefix_ids, *q.suffix_ids), q.answer_ids) for q in example.questions)
-    empty = ablate_heads(model, Example(example.sample, (), questions), [(1, 1)])
-    for found, expected in zip(empty, ablate_heads(model, example, [(1, 1)]), strict=True):
+    empty = ablate(model, Example(example.sample, (), questions), [Part(1, 1)])
+    for found, expected in zip(empty, ablate(model, example, [Part(1, 1)]), strict=True):
         assert_same(found, expected)
 
 
@@ -124,7 +125,7 @@ def test_heads_are_silenced_on_top_of_an_adapter(method: str, example: Example) 
     with torch.no_grad():
         for parameter in adapter.parameters().values():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)))
-    plain, silent = ablate_heads(model, example, [(1, 3)], adapter=adapter)
+    plain, silent = ablate(model, example, [Part(1, 3)], adapter=adapter)
     assert_same(plain, whole_run(model, example, adapter))
     if method != "seal-l":
         assert_same(silent, whole_run(model, example, adapter, silencing(model, 1, 3)))
@@ -139,7 +140,7 @@ def test_heads_are_silenced_on_top_of_an_adapter(method: str, example: Example) 
 
 def test_silencing_a_head_whose_scale_is_zero_changes_nothing(example: Example) -> None:
     model = tiny.shared("llama")
-    found = list(ablate_heads(model, example, [(0, 2), (1, 2)], adapter=silencing(model, 1, 2)))
+    found = list(ablate(model, example, [Part(0, 2), Part(1, 2)], adapter=silencing(model, 1, 2)))
     assert_same(found[2], found[0])
     assert found[1].log_probabilities != found[0].log_probabilities
 
@@ -152,7 +153,7 @@ def test_the_number_of_heads_in_a_batch_changes_no_result(
     results = []
     for free in (0, 10**12):
         monkeypatch.setattr(ablation, "free_memory", lambda _, free=free: free)
-        results.append(list(ablate_heads(model, example, all_heads(model))))
+        results.append(list(ablate(model, example, all_heads(model))))
     for alone, together in zip(*results, strict=True):
         assert_same(alone, together)
 
@@ -163,7 +164,7 @@ def test_the_layers_below_a_silenced_head_run_once_for_all_heads(name: str, exam
     ran: list[int] = []
     for projection in model.projections:
         projection.module.register_forward_hook(lambda *_, layer=projection.layer: ran.append(layer))
-    results = ablate_heads(model, example, [(2, head) for head in range(4)])
+    results = ablate(model, example, [Part(2, head) for head in range(4)])
     next(results)
     assert ran == [0, 1, 2, 3] * 2  # the prefix, then the questions
     ran.clear()
@@ -173,23 +174,44 @@ def test_the_layers_below_a_silenced_head_run_once_for_all_heads(name: str, exam
 
 def test_the_heads_come_from_the_lowest_layer_up_and_can_be_asked_for_in_several_goes(example: Example) -> None:
     model = tiny.shared("llama")
-    heads = [(1, 3), (0, 2), (1, 0), (0, 2)]
-    base, *found = ablate_heads(model, example, heads)
-    assert [(one.layer, one.head) for one in found] == [(0, 2), (1, 0), (1, 3)]
-    assert list(ablate_heads(model, example, [])) == [base]
+    heads = [Part(1, 3), Part(0, 2), Part(1, 0), Part(0, 2)]
+    base, *found = ablate(model, example, heads)
+    assert [one.part for one in found] == [(0, 2, None), (1, 0, None), (1, 3, None)]
+    assert list(ablate(model, example, [])) == [base]
     for one in found:
-        assert one.layer is not None
-        assert one.head is not None
-        assert_same(list(ablate_heads(model, example, [(one.layer, one.head)]))[1], one)
+        assert one.part is not None
+        assert_same(list(ablate(model, example, [one.part]))[1], one)
+
+
+@pytest.mark.usefixtures("_no_rounding")
+@pytest.mark.parametrize("name", ["llama", "mistral", "qwen3_moe"])
+def test_each_channel_equals_a_whole_run_with_its_scale_at_zero(name: str, example: Example) -> None:
+    model = tiny.shared(name)
+    example = answered(model, example)
+    channels = all_channels(model, [Part(1, 2), Part(0, 3)])
+    assert channels[0] == (0, 3, 0)
+    assert len(channels) == 2 * model.projections[0].head_size
+    wanted = [*channels[::7], Part(1, 2)]
+    base, *found = ablate(model, example, wanted)
+    assert {one.part for one in found} == set(wanted)
+    for one in found:
+        assert one.part is not None
+        assert_same(one, whole_run(model, example, silencing(model, *one.part)))
+        assert one.log_probabilities != base.log_probabilities
 
 
 @pytest.mark.parametrize(
-    ("head", "says"),
-    [((2, 0), "layers go from 0 to 1"), ((1, 4), "heads there go from 0 to 3"), ((0, -1), "has no head -1")],
+    ("part", "says"),
+    [
+        (Part(2, 0), "layers go from 0 to 1"),
+        (Part(1, 4), "heads there go from 0 to 3"),
+        (Part(0, -1), "has no head -1"),
+        (Part(1, 0, 8), "channels there go from 0 to 7"),
+    ],
 )
-def test_a_missing_head_is_refused_in_one_sentence(head: tuple[int, int], says: str, example: Example) -> None:
+def test_a_missing_head_or_channel_is_refused_in_one_sentence(part: Part, says: str, example: Example) -> None:
     with pytest.raises(UsageError, match=says):
-        next(ablate_heads(tiny.shared("llama"), example, [head]))
+        next(ablate(tiny.shared("llama"), example, [part]))
 
 
 @pytest.mark.parametrize("name", ["llama", SHARES_KEYS])
@@ -198,14 +220,14 @@ def test_nothing_stays_attached_between_results_or_after_an_exception(
 ) -> None:
     model = tiny.shared(name)
     attached, base = attached_to(model), whole_run(model, example)
-    for _ in ablate_heads(model, example, all_heads(model), adapter=silencing(model, 0, 1)):
+    for _ in ablate(model, example, all_heads(model), adapter=silencing(model, 0, 1)):
         assert attached_to(model) == attached
 
     def fail(*_: object) -> NoReturn:
         assert attached_to(model) > attached
         raise KeyError
 
-    results = ablate_heads(model, example, [(1, 0)], adapter=silencing(model, 0, 1))
+    results = ablate(model, example, [Part(1, 0)], adapter=silencing(model, 0, 1))
     next(results)
     monkeypatch.setattr(ablation, "answer_logits_of_variants", fail)
     with pytest.raises(KeyError):

@@ -6,14 +6,12 @@ Rows are always computed from every prediction on disk, so an evaluation that wa
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..samples import Prediction, Question, Sample
+from ..samples import Prediction, Question, Sample, question_name
 from ..scoring.statistics import score_interval
 
 PREDICTIONS = "predictions.jsonl"
@@ -44,17 +42,6 @@ class Written:
     new_tokens: int
     stopped: bool
     notes: Mapping[str, Any] = field(default_factory=dict)
-
-
-def question_name(sample: Sample, place: int) -> str:
-    """What a question is called in every run: its sample and its place there."""
-    return f"{sample.identifier}/{place}"
-
-
-def digest_of(sample: Sample, question: Question) -> str:
-    """16 hexadecimal digits of the whole prompt's text, templates aside: equal in two runs that asked the same."""
-    parts = [sample.system, *map(list, sample.earlier), sample.context, question.text, question.answer_prefix]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def predict(

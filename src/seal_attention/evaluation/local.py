@@ -20,8 +20,8 @@ from ..generation import Answer, answer_examples, shared_with, stop_ids
 from ..models import LoadedModel
 from ..prompts import Encoder, Example, common_prefix, joined, require_fit
 from ..runs import Run, Unwatched, Watcher
-from ..samples import Prediction
-from .cells import PREDICTIONS, Cell, Written, digest_of, predict, question_name, rows_of
+from ..samples import Prediction, digest_of, question_name
+from .cells import PREDICTIONS, Cell, Written, predict, rows_of
 
 ASKED = 200  # characters at the end of a context that a prediction shows where its question has no text of its own
 MOSTLY = 0.8  # of the shorter of two prefixes; below that, reading them apart costs little more

@@ -18,8 +18,8 @@ from typing import Any
 from ..endpoints import Endpoint, Message, Session, Unanswered
 from ..errors import SealError, UsageError
 from ..runs import Run, Unwatched, Watcher
-from ..samples import Prediction, Question, Sample
-from .cells import PREDICTIONS, Cell, CellName, Written, digest_of, predict, question_name, rows_of
+from ..samples import Prediction, Question, Sample, digest_of, question_name
+from .cells import PREDICTIONS, Cell, CellName, Written, predict, rows_of
 
 CHARACTERS_A_TOKEN = 4  # of English, about: for the time left, and where a server counts no tokens
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model, an example and attention heads -> how well the example's questions are answered with each head silenced.
+"""A model, an example and attention heads or channels -> how well its questions are answered with each silenced.
 
-Pruning one head at a time is how the paper finds the heads that help and those that hurt (section 3.1). Silencing a
-head multiplies its channels at the input of its layer's output projection by 0, as a SEAL-H scale of 0 does. Whatever
-lies below a head does not change with it, so the layers are walked once and each head's run starts at its own layer;
-the heads of a layer are rows of one batch.
+Pruning one head at a time is how the paper finds the heads that help and those that hurt (section 3.1), pruning one
+channel at a time what it finds inside a head (3.3). Silencing a head multiplies its channels at the input of its
+layer's output projection by 0, as a SEAL-H scale of 0 does; silencing a channel multiplies that one alone. Whatever
+lies below does not change, so the layers are walked once and each run starts at its own layer; what is silenced in one
+layer makes the rows of one batch.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -27,67 +29,90 @@ from .layer_walk import LayerRuns, recorded, resumed
 LAYER_WIDTHS = 24  # what a layer holds of a token while it runs, in hidden states: projections and feed-forward
 
 
+class Part(NamedTuple):
+    """What is silenced: a head of a layer, or with `channel` (counted within the head) that channel of it alone."""
+
+    layer: int
+    head: int
+    channel: int | None = None
+
+
 @dataclass(frozen=True)
 class Ablated:
-    """How the questions of one example fare with one head silenced; layer and head are None where none is.
+    """How the questions of one example fare with `part` silenced, None where nothing is.
 
     For each question: `log_probabilities` of the whole reference answer (natural logarithm, summed over its tokens),
     `agreed`, how many of its leading tokens greedy decoding would write, and `right`, whether it would write them all.
     """
 
-    layer: int | None
-    head: int | None
+    part: Part | None
     log_probabilities: tuple[float, ...]
     agreed: tuple[int, ...]
     right: tuple[bool, ...]
 
 
-def all_heads(model: LoadedModel) -> list[tuple[int, int]]:
-    """Every (layer, head) of the model, from the first layer up."""
-    return [(projection.layer, head) for projection in model.projections for head in range(projection.heads)]
+def all_heads(model: LoadedModel) -> list[Part]:
+    """Every head of the model, from the first layer up."""
+    return [Part(projection.layer, head) for projection in model.projections for head in range(projection.heads)]
 
 
-def ablate_heads(
-    model: LoadedModel, example: Example, heads: Collection[tuple[int, int]], *, adapter: Adapter | None = None
+def all_channels(model: LoadedModel, heads: Collection[Part]) -> list[Part]:
+    """Every channel of each of the heads. UsageError for a head that the model does not have."""
+    return [
+        Part(projection.layer, part.head, channel)
+        for projection, own in _by_layer(model, heads)
+        for part in own
+        for channel in range(projection.head_size)
+    ]
+
+
+def ablate(
+    model: LoadedModel, example: Example, parts: Collection[Part], *, adapter: Adapter | None = None
 ) -> Iterator[Ablated]:
-    """First the model as it is, then each of `heads` (layer, head) silenced, from the lowest layer up.
+    """First the model as it is, then with each of `parts` silenced, from the lowest layer up.
 
-    Each equals a whole run of the model with that head's scale at 0, on top of `adapter` where one is given. Nothing
-    stays attached between two results, so a caller may record them, stop, and ask for the remaining heads another day.
-    Held meanwhile are the prefix's keys and values and the input of each layer that has a head to silence. Where layers
-    hand more to each other than hidden states, every run starts at the first: slower, the same numbers. UsageError for
-    a head that the model does not have.
+    Each equals a whole run of the model with that head's scale at 0 (or those of its channel), on top of `adapter`
+    where one is given. Nothing stays attached between two results, so a caller may record them, stop, and ask for the
+    remaining parts another day. Held meanwhile are the prefix's keys and values and the input of each layer that has
+    something to silence. Where layers hand more to each other than hidden states, every run starts at the first:
+    slower, the same numbers. UsageError for a head or channel that the model does not have.
     """
-    layers = _by_layer(model, heads)
+    layers = _by_layer(model, parts)
     groups = _runnable(model, example)
     order = torch.tensor([place for _, places in groups for place in places]).argsort()
     walks = [_Walk(model, part, [projection.layer for projection, _ in layers], adapter) for part, _ in groups]
-    yield _ablated(None, None, torch.cat([walk.base for walk in walks], dim=1)[0, order])
+    yield _ablated(None, torch.cat([walk.base for walk in walks], dim=1)[0, order])
     for projection, own in layers:
         batch = min(walk.variants_that_fit for walk in walks)
         for start in range(0, len(own), batch):
             silenced = own[start : start + batch]
             judged = torch.cat([walk.judged_without(projection, silenced) for walk in walks], dim=1)[:, order]
-            for head, row in zip(silenced, judged, strict=True):
-                yield _ablated(projection.layer, head, row)
+            for part, row in zip(silenced, judged, strict=True):
+                yield _ablated(part, row)
 
 
-def _by_layer(model: LoadedModel, heads: Collection[tuple[int, int]]) -> list[tuple[OutputProjection, list[int]]]:
-    """The projections that have heads to silence, in layer order, each with its heads in rising order."""
+def _by_layer(model: LoadedModel, parts: Collection[Part]) -> list[tuple[OutputProjection, list[Part]]]:
+    """The projections that have something to silence, in layer order, each with its parts by head and channel."""
     by_number = {projection.layer: projection for projection in model.projections}
-    for layer, head in heads:
-        if layer not in by_number:
+    for part in parts:
+        if part.layer not in by_number:
             raise UsageError(
-                f"{model.name} has no attention in layer {layer}; its attention layers go from {min(by_number)} to "
-                f"{max(by_number)}"
+                f"{model.name} has no attention in layer {part.layer}; its attention layers go from {min(by_number)} "
+                f"to {max(by_number)}"
             )
-        if not 0 <= head < by_number[layer].heads:
+        projection = by_number[part.layer]
+        if not 0 <= part.head < projection.heads:
             raise UsageError(
-                f"{model.name} has no head {head} in layer {layer}; its heads there go from 0 to "
-                f"{by_number[layer].heads - 1}"
+                f"{model.name} has no head {part.head} in layer {part.layer}; its heads there go from 0 to "
+                f"{projection.heads - 1}"
             )
-    wanted = {layer: sorted({head for at, head in heads if at == layer}) for layer in sorted({at for at, _ in heads})}
-    return [(by_number[layer], own) for layer, own in wanted.items()]
+        if part.channel is not None and not 0 <= part.channel < projection.head_size:
+            raise UsageError(
+                f"{model.name} has no channel {part.channel} in a head of layer {part.layer}; its channels there go "
+                f"from 0 to {projection.head_size - 1}"
+            )
+    ordered = sorted(set(parts), key=lambda part: (part.layer, part.head, -1 if part.channel is None else part.channel))
+    return [(by_number[layer], list(own)) for layer, own in groupby(ordered, key=lambda part: part.layer)]
 
 
 def _runnable(model: LoadedModel, example: Example) -> list[tuple[Example, list[int]]]:
@@ -128,7 +153,7 @@ class _Walk:
 
     @property
     def variants_that_fit(self) -> int:
-        """How many heads may be silenced in one batch: a third of the free memory, at least one."""
+        """How many parts may be silenced in one batch: a third of the free memory, at least one."""
         element = self.model.model.dtype.itemsize
         packed = packs(self.model, self.prefix.forgets)
         rows = 1 if packed else len(self.example.questions)
@@ -140,11 +165,11 @@ class _Walk:
         one = (keys_and_values + layer) * element + self.logits_size * (element + 4)
         return max(1, free_memory(self.model.device) // 3 // one)
 
-    def judged_without(self, projection: OutputProjection, heads: Sequence[int]) -> torch.Tensor:
-        """`_judged` of the questions with each of one layer's heads silenced in turn."""
-        with self._ready(), _silenced(self.model, projection, heads):
+    def judged_without(self, projection: OutputProjection, parts: Sequence[Part]) -> torch.Tensor:
+        """`_judged` of the questions with each of one layer's parts silenced in turn."""
+        with self._ready(), _silenced(self.model, projection, parts):
             with self._from(projection.layer, self.prefix_runs):
-                prefix = PrefixCache.prefill(self.model, self.example.prefix_ids, variants=len(heads))
+                prefix = PrefixCache.prefill(self.model, self.example.prefix_ids, variants=len(parts))
             with self._from(projection.layer, self.question_runs):
                 logits = answer_logits_of_variants(self.model, self.example.questions, prefix)
         return _judged(logits, self.example.questions)
@@ -156,15 +181,16 @@ class _Walk:
 
 
 @contextlib.contextmanager
-def _silenced(model: LoadedModel, projection: OutputProjection, heads: Sequence[int]) -> Iterator[None]:
-    """The batch's rows fall into as many equal stretches as there are heads; in each, its head is silenced."""
-    scales = torch.ones(len(heads), projection.heads)
-    scales[torch.arange(len(heads)), torch.tensor(heads)] = 0.0
-    channel_scales = scales.repeat_interleave(projection.head_size, dim=1)[:, None]  # (heads, 1, channels)
+def _silenced(model: LoadedModel, projection: OutputProjection, parts: Sequence[Part]) -> Iterator[None]:
+    """The batch's rows fall into as many equal stretches as there are parts; in each, its part is silenced."""
+    scales = torch.ones(len(parts), projection.heads, projection.head_size)
+    for own, part in zip(scales, parts, strict=True):
+        own[part.head, slice(None) if part.channel is None else part.channel] = 0.0
+    channel_scales = scales.flatten(1)[:, None]  # (parts, 1, channels)
 
     def scale(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        heads_out = inputs[0]  # (heads * rows of each, time, channels)
-        stretches = heads_out.reshape(len(heads), -1, projection.channels)
+        heads_out = inputs[0]  # (parts * rows of each, time, channels)
+        stretches = heads_out.reshape(len(parts), -1, projection.channels)
         return ((stretches * channel_scales.to(heads_out)).reshape(heads_out.shape), *inputs[1:])
 
     # By its name: an attached LoRA has put its own module in the projection's place, and reads the same input.
@@ -193,12 +219,11 @@ def _judged(logits: Sequence[torch.Tensor], questions: Sequence[EncodedQuestion]
     return torch.stack(columns, dim=1)
 
 
-def _ablated(layer: int | None, head: int | None, judged: torch.Tensor) -> Ablated:
+def _ablated(part: Part | None, judged: torch.Tensor) -> Ablated:
     """One row of `_judged`, (questions, 3), as the caller gets it."""
     log_probabilities, agreed, length = judged.unbind(-1)
     return Ablated(
-        layer,
-        head,
+        part,
         tuple(log_probabilities.tolist()),
         tuple(agreed.int().tolist()),
         tuple((agreed == length).tolist()),

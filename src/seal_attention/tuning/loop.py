@@ -20,10 +20,10 @@ from accelerate import Accelerator
 from .. import adapters
 from ..errors import SealError, UsageError
 from ..models import LoadedModel
+from ..objective import accumulate_gradients
 from ..prompts import Encoder, Example, require_fit
 from ..runs import PROCESS, Run, Unwatched, Watcher
 from ..samples import Sample
-from .objective import accumulate_gradients
 from .spreading import drawn_positions
 from .state import TuningState
 
@@ -44,7 +44,7 @@ class TuneSettings:
     (tuning/state.py); each context is read `readings` times, each time for another share of its questions (with fewer
     questions than readings they come again); `batch` questions run at a time; `checkpoint` saves memory, `offload` more
     of a GPU's (docs/memory.md); `gradient` is exact, or leaves out what the scales do to the prefix
-    (tuning/objective.py); `spread` puts the tokens of half of the contexts at positions up to so many apart
+    (objective.py); `spread` puts the tokens of half of the contexts at positions up to so many apart
     (tuning/spreading.py).
     """
 

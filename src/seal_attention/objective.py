@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,10 +19,12 @@ from torch import nn
 from torch.nn import functional
 from transformers import Cache, DynamicCache
 
-from ..errors import UsageError
-from ..models import LoadedModel
-from ..prompts import EncodedQuestion, Example
-from ..shared_prefix import CHUNK, PrefixCache, answer_logits
+from .errors import UsageError
+from .models import LoadedModel
+from .prompts import EncodedQuestion, Example
+from .shared_prefix import CHUNK, PrefixCache, answer_logits
+
+Losses = Callable[[LoadedModel, Sequence[EncodedQuestion], PrefixCache], torch.Tensor]  # one a question
 
 
 def question_losses(model: LoadedModel, questions: Sequence[EncodedQuestion], prefix: PrefixCache) -> torch.Tensor:
@@ -42,12 +44,14 @@ def accumulate_gradients(
     example: Example,
     *,
     batch: int,
+    losses: Losses = question_losses,
     checkpoint: bool = False,
     offload: bool = False,
     frozen_prefix: bool = False,
     positions: Sequence[int] | None = None,
 ) -> float:
-    """Add the gradients of the example's loss to the attached adapter's parameters; returns the loss.
+    """Add the gradients of the example's loss, the mean of its questions' `losses`, to the attached adapters'
+    parameters; returns the loss.
 
     `batch` questions run at a time (more: faster, more memory); `checkpoint` keeps only each layer's input of the
     prefix and recomputes the rest: about a layer's worth of activations instead of all layers'; `offload` keeps those
@@ -58,14 +62,14 @@ def accumulate_gradients(
     if checkpoint:
         walk = _CheckpointedPrefix(model, offload)
         # The prefix's keys and values live no longer than its questions: the walk makes them anew.
-        loss, gradients = _ask(model, example, batch, walk.prefill(example.prefix_ids, positions))
+        loss, gradients = _ask(model, example, batch, losses, walk.prefill(example.prefix_ids, positions))
         if model.device.type == "cpu":
             _return_freed_memory()
         walk.backward(gradients)
         return loss
     with torch.set_grad_enabled(not frozen_prefix):
         prefix = PrefixCache.prefill(model, example.prefix_ids, positions, chunk=CHUNK if frozen_prefix else None)
-    loss, gradients = _ask(model, example, batch, prefix, frozen_prefix)
+    loss, gradients = _ask(model, example, batch, losses, prefix, frozen_prefix)
     targets = _with_graph(*zip(prefix.tensors(), gradients, strict=True))
     if targets:
         torch.autograd.backward([t for t, _ in targets], [g for _, g in targets])
@@ -73,7 +77,7 @@ def accumulate_gradients(
 
 
 def _ask(
-    model: LoadedModel, example: Example, batch: int, prefix: PrefixCache, frozen: bool = False
+    model: LoadedModel, example: Example, batch: int, losses: Losses, prefix: PrefixCache, frozen: bool = False
 ) -> tuple[float, list[torch.Tensor | None]]:
     """The example's loss, and its gradients by the prefix's keys and values (k0, v0, k1, v1, ...; None if frozen)."""
     leaves = [tensor.detach().requires_grad_(not frozen) for tensor in prefix.tensors()]
@@ -81,9 +85,9 @@ def _ask(
     total = 0.0
     with torch.enable_grad():
         for start in range(0, len(example.questions), batch):
-            losses = question_losses(model, example.questions[start : start + batch], shared)
-            (losses.sum() / len(example.questions)).backward()
-            total += float(losses.detach().sum())
+            lost = losses(model, example.questions[start : start + batch], shared)
+            (lost.sum() / len(example.questions)).backward()
+            total += float(lost.detach().sum())
     return total / len(example.questions), [leaf.grad for leaf in leaves]
 
 
