@@ -34,7 +34,7 @@ def contexts(count: int, start: int = 0) -> list[Sample]:
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiny models need few."""
-    monkeypatch.setattr(rate_search, "LEAST", 3)
+    monkeypatch.setattr(rate_search, "STEPS", 3)
     monkeypatch.setattr(rate_search, "MOST", 4)
 
 
@@ -112,20 +112,17 @@ def test_trying_a_rate_leaves_the_model_as_it_was() -> None:
     assert all(value.equal(after[name]) for name, value in before.items())
 
 
-def test_what_a_search_costs_is_counted_in_steps_and_reading() -> None:
-    asked = search(readings=2)  # 16 steps of two questions, or one; the short tunings have 4 of all three
-    encoder = Encoder(tiny.tokenizer())
-    short, reading = (encoder.encode(s).tokens for s in (asked.short[0], asked.samples[0].share(0, 2)))
-    held_out = encoder.encode(asked.held_out[0]).tokens
-    assert len(asked.short) == 4
-    assert asked.share(encoder) == pytest.approx(3 * (2 * 4 * short + 2 * held_out) / (2 * 16 * reading))
-
-
-def test_few_questions_of_the_first_quarter_are_tuned_on() -> None:
+def test_a_search_takes_few_questions_of_the_first_contexts_and_counts_its_cost() -> None:
     many = replace(tiny.sample(), questions=tiny.sample().questions * 4)
-    asked = RateSearch([replace(many, context=f"{i}") for i in range(60)], contexts(1), TuneSettings("seal-c", 1e-2))
-    assert [sample.context for sample in asked.short] == [f"{i}" for i in range(15)]
+    samples = [replace(many, context=f"{place} {many.context}") for place in range(6)]
+    asked = RateSearch(samples, contexts(2), TuneSettings("seal-c", 1e-2, readings=2))
+    assert [sample.context for sample in asked.short] == [sample.context for sample in samples[:3]]
     assert {len(sample.questions) for sample in asked.short} == {8}
+    encoder = Encoder(tiny.tokenizer())
+    short, reading = (encoder.encode(s).tokens for s in (asked.short[0], samples[0].share(0, 2)))
+    held_out = encoder.encode(asked.held_out[0]).tokens
+    # Three rates of three steps, and reading two contexts; twelve steps of six questions each.
+    assert asked.share(encoder) == pytest.approx(3 * (2 * 3 * short + 2 * held_out) / (2 * 12 * reading))
 
 
 def test_contexts_of_both_sides_none_and_rates_that_give_no_number_are_refused(tmp_path: Path) -> None:

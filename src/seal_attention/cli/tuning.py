@@ -179,13 +179,10 @@ def tune(
         watcher = console.Bars(quiet)
         if held_out:
             search = rate_search.RateSearch(contexts, drawn[samples:], settings)
-            if not quiet:
-                console.say(search.announced(encoder))
-            tried = rate_search.try_rates(run, loaded, search, watcher=watcher)
+            tell = (lambda text: None) if quiet else console.say
+            tried = rate_search.try_rates(run, loaded, search, watcher=watcher, tell=tell)
             settings = replace(settings, lr=rate_search.best(tried))
             notes["lr_chosen_from"] = sorted(tried)
-            if not quiet:
-                console.say(rate_search.told(tried))
         run_tuning(run, loaded, contexts, settings, notes=notes, watcher=watcher)
         results = run.results
     if PROCESS.rank == 0:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,8 +32,7 @@ RATES = "rates.jsonl"
 AUTO = "auto"
 HELD_OUT = 4  # contexts
 QUESTIONS = 8  # of a context that a short tuning learns from
-PART = 4  # a short tuning takes so small a part of the tuning's steps,
-LEAST = 8  # but where there are as many no fewer than these: fewer would favour rates that are too high
+STEPS = 8  # of a short tuning; rates that are too high have shown themselves by then (docs/log.md)
 FACTOR = 2.0  # from one rate to the next: a finer grid would compare noise
 MOST = 6  # rates tried in all
 STEP = 2  # a tuning step costs so many times what reading its tokens does
@@ -68,8 +67,7 @@ class RateSearch:
     @property
     def short(self) -> list[Sample]:
         """The samples of a short tuning."""
-        steps = len(self.samples) * self.settings.readings
-        some = self.samples[: max(LEAST * PROCESS.count, steps // PART)]
+        some = self.samples[: STEPS * PROCESS.count]
         return [replace(sample, questions=sample.questions[:QUESTIONS]) for sample in some]
 
     def cost(self, encoder: Encoder) -> float:
@@ -83,14 +81,13 @@ class RateSearch:
         step = STEP * encoder.encode(self.samples[0].share(0, readings)).tokens
         return len(to_try(self.settings.lr, {})) * self.cost(encoder) / (step * len(self.samples) * readings)
 
-    def announced(self, encoder: Encoder) -> str:
+    def announced(self, rates: Sequence[float], encoder: Encoder) -> str:
         """What is about to be tried and what it costs, in a sentence."""
-        rates = ", ".join(f"{rate:g}" for rate in to_try(self.settings.lr, {}))
-        short = self.short
+        short, share = self.short, self.share(encoder) * len(rates) / len(to_try(self.settings.lr, {}))
         return (
-            f"--lr {AUTO} tries {rates} in {math.ceil(len(short) / PROCESS.count)} steps each (and rates beyond while "
-            f"an outermost is the best), {len(short[0].questions)} questions a context, judged on {len(self.held_out)} "
-            f"contexts kept apart: about {self.share(encoder):.0%} of the tuning's own time"
+            f"--lr {AUTO} tries {', '.join(f'{rate:g}' for rate in rates)} (and more while an outermost is the best): "
+            f"{math.ceil(len(short) / PROCESS.count)} steps of {len(short[0].questions)} questions each, judged on "
+            f"{len(self.held_out)} contexts kept apart; about {share:.0%} of the tuning's own time"
         )
 
 
@@ -124,11 +121,16 @@ def _loss(record: Mapping[str, Any]) -> float:
 
 
 def try_rates(
-    run: Run, model: LoadedModel, search: RateSearch, *, watcher: Watcher | None = None
+    run: Run,
+    model: LoadedModel,
+    search: RateSearch,
+    *,
+    watcher: Watcher | None = None,
+    tell: Callable[[str], None] = lambda sentence: None,
 ) -> dict[float, dict[str, Any]]:
     """Try rates until the best stands between two others: the record of each, kept in the run, so that a rerun goes on.
 
-    NotFinite where no rate gave a loss that is a number.
+    `tell` hears first what it will cost, last what was chosen. NotFinite where no rate gave a loss that is a number.
     """
     watcher = watcher or Unwatched()
     encoder = Encoder(model.tokenizer)
@@ -137,6 +139,8 @@ def try_rates(
         require_fit(example, model.window)
     with PROCESS.in_turn(model.device.type == "cpu"):
         tried = {record["lr"]: record for record in run.records(RATES)}
+    if rates := to_try(search.settings.lr, tried):
+        tell(search.announced(rates, encoder))
     while rates := to_try(search.settings.lr, tried):
         watcher.begin("choosing --lr", len(rates) * search.cost(encoder))
         for rate in rates:
@@ -149,6 +153,7 @@ def try_rates(
             f"none of the rates {', '.join(f'{rate:g}' for rate in sorted(tried))} gave a loss that is a number; try "
             "--dtype float32, or give --lr a lower one"
         )
+    tell(told(tried))
     return tried
 
 
