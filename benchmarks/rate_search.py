@@ -68,9 +68,8 @@ class Bench:
     def task(self, name: str, tuning: bool) -> Task:
         """The task at its size, to tune on or to test with."""
         questions = self.grid.questions if tuning else self.grid.together
-        (task,) = Selection(name, questions=questions, tuning=tuning, **self.grid.sizes[name]).cells(
-            self.encoder.budget
-        )
+        selection = Selection(name, *self.grid.sizes[name], questions=questions, tuning=tuning)
+        (task,) = selection.cells(self.encoder.budget)
         return task
 
     def run(self, command: str, *names: str) -> Run:
