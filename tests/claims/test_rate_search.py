@@ -116,10 +116,10 @@ def test_a_search_takes_few_questions_of_the_first_contexts_and_counts_its_cost(
     many = replace(tiny.sample(), questions=tiny.sample().questions * 4)
     samples = [replace(many, context=f"{place} {many.context}") for place in range(6)]
     asked = RateSearch(samples, contexts(2), TuneSettings("seal-c", 1e-2, readings=2))
-    assert [sample.context for sample in asked.short] == [sample.context for sample in samples[:3]]
-    assert {len(sample.questions) for sample in asked.short} == {8}
+    assert [sample.context for sample in asked.short_samples] == [sample.context for sample in samples[:3]]
+    assert {len(sample.questions) for sample in asked.short_samples} == {8}
     encoder = Encoder(tiny.tokenizer())
-    short, reading = (encoder.encode(s).tokens for s in (asked.short[0], samples[0].share(0, 2)))
+    short, reading = (encoder.encode(s).tokens for s in (asked.short_samples[0], samples[0].share(0, 2)))
     held_out = encoder.encode(asked.held_out[0]).tokens
     # Three rates of three steps, and reading two contexts; twelve steps of six questions each.
     assert asked.share(encoder) == pytest.approx(3 * (2 * 3 * short + 2 * held_out) / (2 * 12 * reading))

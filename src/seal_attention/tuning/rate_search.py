@@ -34,8 +34,8 @@ HELD_OUT = 4  # contexts
 QUESTIONS = 8  # of a context that a short tuning learns from
 STEPS = 8  # of a short tuning; rates that are too high have shown themselves by then (docs/log.md)
 FACTOR = 2.0  # from one rate to the next: a finer grid would compare noise
-MOST = 6  # rates tried in all
-STEP = 2  # a tuning step costs so many times what reading its tokens does
+MOST = 5  # rates tried in all: no more than four steps of FACTOR up or down from the usual
+STEP_COST = 2  # a tuning step costs so many times what reading its tokens does
 
 Tried = Mapping[float, Mapping[str, Any]]  # the record of each rate
 
@@ -65,27 +65,27 @@ class RateSearch:
             )
 
     @property
-    def short(self) -> list[Sample]:
+    def short_samples(self) -> list[Sample]:
         """The samples of a short tuning."""
         some = self.samples[: STEPS * PROCESS.count]
         return [replace(sample, questions=sample.questions[:QUESTIONS]) for sample in some]
 
     def cost(self, encoder: Encoder) -> float:
-        """Tokens that trying one rate reads, those of a tuning step counted as often as they cost (STEP)."""
-        short, held_out = encoder.encode(self.short[0]), encoder.encode(self.held_out[0])
-        return STEP * len(self.short) * short.tokens + len(self.held_out) * held_out.tokens
+        """Tokens that trying one rate reads, those of a tuning step counted as often as they cost (STEP_COST)."""
+        short, held_out = encoder.encode(self.short_samples[0]), encoder.encode(self.held_out[0])
+        return STEP_COST * len(self.short_samples) * short.tokens + len(self.held_out) * held_out.tokens
 
     def share(self, encoder: Encoder) -> float:
         """What the first rates cost, as a share of the tuning itself."""
         readings = self.settings.readings
-        step = STEP * encoder.encode(self.samples[0].share(0, readings)).tokens
+        step = STEP_COST * encoder.encode(self.samples[0].share(0, readings)).tokens
         return len(to_try(self.settings.lr, {})) * self.cost(encoder) / (step * len(self.samples) * readings)
 
     def announced(self, rates: Sequence[float], encoder: Encoder) -> str:
         """What is about to be tried and what it costs, in a sentence."""
-        short, share = self.short, self.share(encoder) * len(rates) / len(to_try(self.settings.lr, {}))
+        short, share = self.short_samples, self.share(encoder) * len(rates) / len(to_try(self.settings.lr, {}))
         return (
-            f"--lr {AUTO} tries {', '.join(f'{rate:g}' for rate in rates)} (and more while an outermost is the best): "
+            f"--lr {AUTO} tries {', '.join(f'{rate:g}' for rate in rates)} (up to {MOST} while an outermost is best): "
             f"{math.ceil(len(short) / PROCESS.count)} steps of {len(short[0].questions)} questions each, judged on "
             f"{len(self.held_out)} contexts kept apart; about {share:.0%} of the tuning's own time"
         )
@@ -162,14 +162,14 @@ def attempt(
 ) -> dict[str, Any]:
     """A short tuning at the rate -> its record: the held-out `loss` (None where it is no number) and `exact` share."""
     started = time.perf_counter()
-    tuning = Tuning(model, search.short, replace(search.settings, lr=rate, readings=1))
+    tuning = Tuning(model, search.short_samples, replace(search.settings, lr=rate, readings=1))
     names = [example.sample.identifier for example in held_out]
     record: dict[str, Any] = {"lr": rate, "steps": tuning.steps, "held_out": names, "loss": None, "exact": None}
     try:
         with tuning.adapter.attached(model):
             for _ in range(tuning.steps):
                 _, loss, _ = tuning.take_step()
-                watcher.advance(STEP * PROCESS.count * tuning.first.tokens, f"lr {rate:g}  loss {loss:.3f}")
+                watcher.advance(STEP_COST * PROCESS.count * tuning.first.tokens, f"lr {rate:g}  loss {loss:.3f}")
             with tuning.state.averaged():
                 judged = judge(model, held_out[PROCESS.rank :: PROCESS.count], search.settings.batch, watcher)
         total = torch.tensor(judged, dtype=torch.float32, device=model.device)
