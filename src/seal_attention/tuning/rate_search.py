@@ -34,7 +34,7 @@ HELD_OUT = 4  # contexts
 QUESTIONS = 8  # of a context that a short tuning learns from
 STEPS = 8  # of a short tuning; rates that are too high have shown themselves by then (docs/log.md)
 FACTOR = 2.0  # from one rate to the next: a finer grid would compare noise
-MOST = 5  # rates tried in all: no more than four steps of FACTOR up or down from the usual
+MOST = 5  # rates tried in all, so none beyond an eighth of the usual or eight times it
 STEP_COST = 2  # a tuning step costs so many times what reading its tokens does
 
 Tried = Mapping[float, Mapping[str, Any]]  # the record of each rate
