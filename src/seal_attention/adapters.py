@@ -219,6 +219,12 @@ def create(method: str, model: LoadedModel, strength: float = 1.0) -> Scales | L
     raise UsageError(f"unknown --method {method!r}; choose {', '.join(METHODS)}")
 
 
+def remove(adapter: Scales | LowRank) -> None:
+    """Take what a fresh adapter put into its model out again; scales put nothing there while they are not attached."""
+    if isinstance(adapter, LowRank):
+        adapter.wrapped.unload()
+
+
 def save(adapter: Adapter, folder: Path, model: LoadedModel, notes: Mapping[str, Any]) -> None:
     """Write the adapter as a PEFT folder with a seal.json beside it (docs/formats.md); each file atomically."""
     config, tensors = adapter.peft_files(model.name)

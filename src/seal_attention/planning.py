@@ -8,7 +8,6 @@ what the interpreter takes on this very process. docs/memory.md holds the formul
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -195,20 +194,25 @@ def measured_rate(shapes: Shapes, dtype: torch.dtype, device: torch.device) -> f
 
 def plan(
     model: LoadedModel,
-    samples: Sequence[Sample],
+    sample: Sample,
     dtype: torch.dtype,
     device: torch.device,
     *,
+    contexts: int,
+    questions: int,
     batch: int,
     checkpoint: bool,
     offload: bool = False,
+    readings: int = 1,
 ) -> dict[str, Any]:
-    """Tokens, memory (GB) and seconds of tuning on the samples and of asking them once, from the first of them.
+    """Tokens, memory (GB) and seconds of tuning on so many contexts like the sample, and of asking them once.
 
-    On a CPU `tuning_memory_gb` is all of it; beside a GPU's there is `host_memory_gb`.
+    `questions` are those of all contexts, of which each reading takes its share. On a CPU `tuning_memory_gb` is all of
+    it; beside a GPU's there is `host_memory_gb`.
     """
     encoder = Encoder(model.tokenizer)
-    example = encoder.encode(samples[0])
+    whole = encoder.encode(sample)
+    example = whole if readings == 1 else encoder.encode(sample.share(0, readings))
     shapes = Shapes.of(model, dtype, device)
     memory = tuning_memory(shapes, Step.of(model, example, batch), checkpoint, offload)
     host = memory.host + process_memory(shapes)
@@ -221,18 +225,19 @@ def plan(
         }
     )
     rate = EFFICIENCY * measured_rate(shapes, dtype, device)
+    steps = contexts * readings
     return {
         "model": model.name,
         "window": model.window,
         "heads": f"{shapes.layers} layers x {shapes.heads} heads of {shapes.head_size} channels",
         "key_value_heads": shapes.key_value_heads,
         "scales": {"seal-h": shapes.layers * shapes.heads, "seal-c": shapes.layers * shapes.heads * shapes.head_size},
-        "contexts": len(samples),
-        "questions": sum(len(sample.questions) for sample in samples),
-        "longest_prompt": example.longest_prompt,
-        "tokens": example.tokens * len(samples),
+        "contexts": contexts,
+        "questions": questions,
+        "longest_prompt": whole.longest_prompt,
+        "tokens": example.tokens * steps,
         "weights_gb": round((shapes.parameters + shapes.embeddings) * shapes.item / 1e9, 2),
         **{name: round(size / 1e9, 2) for name, size in peaks.items()},
-        "tuning_seconds": round(passes(shapes, example, 3.0 if checkpoint else 2.0) * len(samples) / rate),
-        "asking_seconds": round(passes(shapes, example, 1.0) * len(samples) / rate),
+        "tuning_seconds": round(passes(shapes, example, 3.0 if checkpoint else 2.0) * steps / rate),
+        "asking_seconds": round(passes(shapes, whole, 1.0) * contexts / rate),
     }

@@ -53,6 +53,11 @@ class Sample:
     templated: bool = True
     cut_middle: bool = False
 
+    def share(self, reading: int, readings: int) -> Sample:
+        """The sample with the questions of one reading of several; where there are fewer, they come again."""
+        shares = max(1, min(readings, len(self.questions)))
+        return dataclasses.replace(self, questions=self.questions[reading % shares :: shares])
+
 
 @dataclass(frozen=True)
 class Prediction:

@@ -17,6 +17,8 @@ import tiny
 from commanding import Seal
 from seal_attention import runs
 from seal_attention.cli import app
+from seal_attention.prompts import Encoder
+from seal_attention.samples import Question, Sample
 from seal_attention.tuning import loop
 
 
@@ -97,6 +99,26 @@ def test_plan_says_what_a_job_will_take(seal: Seal) -> None:
     assert "host_memory_gb" not in planned  # a CPU's memory is one
 
 
+def test_plan_counts_readings_and_the_choice_of_a_rate_and_encodes_no_more_than_it_needs(
+    seal: Seal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded, encode = [], Encoder.prompt_ids
+
+    def counted(encoder: Encoder, sample: Sample, question: Question) -> tuple[int, ...]:
+        encoded.append(sample.identifier)
+        return encode(encoder, sample, question)
+
+    monkeypatch.setattr(Encoder, "prompt_ids", counted)
+    asked = ("plan", "model", "--length", "1k", "--questions", 4, "--json")
+    once, twice = (json.loads(seal(*asked, *more).stdout) for more in ((), ("--readings", 2, "--lr", "auto")))
+    assert {name for name in encoded if "-train-" in name} == {"lines-length=1024-train-0-0"}
+    assert twice["questions"] == once["questions"] == 200
+    assert twice["longest_prompt"] == once["longest_prompt"]
+    assert 1.2 * once["tokens"] < twice["tokens"] < 2 * once["tokens"]  # the prefix is read twice, each question once
+    assert "choosing_seconds" in twice
+    assert "choosing_seconds" not in once
+
+
 def test_longevals_own_cases_are_read(place: Path, seal: Seal) -> None:
     prompt = "Now the record start:\n\nline a-b: REGISTER_CONTENT is <5>\n\nWhat is in line a-b? I need the number. "
     case = {"random_idx": ["a-b", 0], "expected_number": 5, "num_lines": 1, "prompt": prompt}
@@ -110,6 +132,8 @@ BAD = {
     "unknown model": (("eval", "no/such-model"), 2, "no/such-model"),
     "unknown task": (("eval", "model", "--task", "poems"), 2, "poems.*such as lines"),
     "unknown method": (("tune", "model", "--method", "seal-x"), 2, "seal-x.*seal-h, seal-c"),
+    "no rate": (("tune", "model", "--lr", "fast"), 2, "--lr must be auto or a number above 0, not 'fast'; 0.03"),
+    "a rate of zero": (("plan", "model", "--lr", "0"), 2, "--lr must be a number above 0, not 0.0"),
     "zero samples": (("tune", "model", "--samples", "0"), 2, "--samples must be at least 1, not 0"),
     "zero questions": (("eval", "model", "--questions", "0"), 2, "--questions must be from 1"),
     "beyond the window": (("eval", "model", "--lines", "400"), 2, "window is 2,048"),

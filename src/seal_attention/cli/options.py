@@ -42,6 +42,9 @@ Questions = Annotated[
         help="Questions asked of each context; more cost little and teach more. [default: what `seal tasks` shows]"
     ),
 ]
+Readings = Annotated[
+    int, typer.Option(help="Times each context is read, each time for another share of its questions.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of the generated text.")]
 Strength = Annotated[
     float, typer.Option(help="Dial: effective scale = 1 + strength x (scale - 1); 0 is the base, 1 the tuned model.")

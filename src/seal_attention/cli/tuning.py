@@ -25,6 +25,7 @@ from .options import (
     Model,
     Out,
     Questions,
+    Readings,
     Revision,
     Seed,
     Sizes,
@@ -80,9 +81,10 @@ def tune(
     questions: Questions = None,
     samples: Annotated[int, typer.Option(help="Contexts to tune on.")] = 50,
     lr: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            help="AdamW's constant learning rate. [default: seal-h 0.15, seal-c 0.03, seal-l and seal-d 0.0002]"
+            help="AdamW's constant learning rate, or auto: chosen by short tunings on contexts kept apart. "
+            "[default: seal-h 0.15, seal-c 0.03, seal-l and seal-d 0.0002]"
         ),
     ] = None,
     average: Annotated[
@@ -92,9 +94,7 @@ def tune(
             show_default=False,
         ),
     ] = None,
-    readings: Annotated[
-        int, typer.Option(help="Times each context is read, each time for another share of its questions.")
-    ] = 1,
+    readings: Readings = 1,
     batch: Annotated[int, typer.Option(help="Questions of a context that run at a time; fewer need less memory.")] = 8,
     checkpoint: Annotated[
         bool,
@@ -132,16 +132,20 @@ def tune(
     as_json: Json = False,
 ) -> None:
     """Tune an adapter on generated samples; the adapter is a standard PEFT folder inside the run folder."""
+    from dataclasses import replace
+
     from ..models import pick_device
     from ..prompts import Encoder
     from ..runs import PROCESS, Run, plain
+    from ..tasks.mixture import mixed
     from ..tasks.sizing import parse_counts
-    from ..tuning.loop import AVERAGED, DEFAULT_RATES, TuneSettings
+    from ..tuning import rate_search
+    from ..tuning.loop import AVERAGED, TuneSettings
     from ..tuning.loop import tune as run_tuning
 
     settings = TuneSettings(
         method,
-        DEFAULT_RATES.get(method, 1.0) if lr is None else lr,
+        _rate(lr, method),
         method in AVERAGED if average is None else average,
         readings,
         batch,
@@ -157,13 +161,29 @@ def tune(
     selection.cells(None)  # refuse bad sizes before anything is loaded
     asked = {"model": model, "revision": revision, "dtype": dtype, "attention": attention, "samples": samples,
              **plain(selection), **plain(settings)}  # fmt: skip
+    held_out = 0
+    if lr == rate_search.AUTO:
+        asked["lr"], held_out = lr, rate_search.HELD_OUT
     with PROCESS.in_turn(pick_device(device).type == "cpu"):
         run = Run.open(out or default_folder("tune", method, asked), "tune", asked)
     results = run.results
     if results is None:
         loaded = load_model(model, dtype, device, attention, revision, trust)
-        contexts, notes = _tuning_samples(selection, samples, seed, Encoder(loaded.tokenizer))
-        run_tuning(run, loaded, contexts, settings, notes=notes, watcher=console.Bars(as_json or PROCESS.rank > 0))
+        encoder = Encoder(loaded.tokenizer)
+        cells, shares = _cells(selection, encoder)
+        drawn = mixed(cells, shares, samples + held_out, seed, encoder.budget)
+        contexts = drawn[:samples]
+        notes = {"task": selection.tasks, **(cells[0].cell if len(cells) == 1 else {}), "samples": samples,
+                 "questions": cells[0].questions}  # fmt: skip
+        quiet = as_json or PROCESS.rank > 0
+        watcher = console.Bars(quiet)
+        if held_out:
+            search = rate_search.RateSearch(contexts, drawn[samples:], settings)
+            tell = (lambda text: None) if quiet else console.say
+            tried = rate_search.try_rates(run, loaded, search, watcher=watcher, tell=tell)
+            settings = replace(settings, lr=rate_search.best(tried))
+            notes["lr_chosen_from"] = sorted(tried)
+        run_tuning(run, loaded, contexts, settings, notes=notes, watcher=watcher)
         results = run.results
     if PROCESS.rank == 0:
         print_facts({**(results or {}), "run": str(run.folder)}, as_json)
@@ -181,6 +201,10 @@ def plan(
     data: Data = None,
     questions: Questions = None,
     samples: Annotated[int, typer.Option(help="Contexts.")] = 50,
+    readings: Readings = 1,
+    lr: Annotated[
+        str | None, typer.Option(help="auto: count what `seal tune --lr auto` takes to choose a rate.")
+    ] = None,
     batch: Annotated[int, typer.Option(help="Questions of a context that run at a time.")] = 8,
     checkpoint: Annotated[bool, typer.Option("--checkpoint", help="As in `seal tune`.")] = False,
     offload: Annotated[bool, typer.Option("--offload", help="As in `seal tune`.")] = False,
@@ -193,30 +217,56 @@ def plan(
     """Say before a long job what it will take: tokens, estimated peak memory and time on this machine."""
     from .. import models, planning
     from ..prompts import Encoder
-    from ..tuning.loop import require_checkpoint
+    from ..tasks.mixture import mixed
+    from ..tuning import rate_search
+    from ..tuning.loop import TuneSettings
 
-    require_checkpoint(checkpoint, offload)
+    # Refused as `seal tune` would refuse them.
+    settings = TuneSettings("seal-c", _rate(lr, "seal-c"), False, readings, batch, checkpoint, offload)
     target = models.pick_device(device)
     bare = models.skeleton(model, models.local_folder(model, revision), trust_remote_code=trust)
     selection = Selection(task, lines, length, depths, questions, haystack=haystack, data=data, tuning=True)
+    encoder = Encoder(bare.tokenizer)
+    cells, shares = _cells(selection, encoder)
+    (first,) = mixed(cells, shares, 1, 0, encoder.budget)
+    held_out = rate_search.HELD_OUT if lr == rate_search.AUTO else 0
+    drawn = mixed(cells, shares, samples + held_out, 0, lambda sample: 0)  # counted only, so not fitted to their tokens
     facts = planning.plan(
         bare,
-        _tuning_samples(selection, samples, 0, Encoder(bare.tokenizer))[0],
+        first,
         models.pick_dtype(dtype, target),
         target,
+        contexts=samples,
+        questions=sum(len(sample.questions) for sample in drawn[:samples]),
         batch=batch,
         checkpoint=checkpoint,
         offload=offload,
+        readings=readings,
     )
+    if held_out:
+        search = rate_search.RateSearch(drawn[:samples], drawn[samples:], settings)
+        facts["choosing_seconds"] = round(search.share(encoder) * facts["tuning_seconds"])
     print_facts(facts, as_json)
 
 
-def _tuning_samples(selection: Selection, count: int, seed: int, encoder: Any) -> tuple[list[Any], dict[str, Any]]:
-    """The samples to tune on, and what an adapter's seal.json says of them."""
-    from ..tasks.mixture import mixed
+def _rate(typed: str | None, method: str) -> float:
+    """The rate typed; the method's default where none was, and for the search to begin from."""
+    from ..tuning.loop import DEFAULT_RATES
+    from ..tuning.rate_search import AUTO
 
+    usual = DEFAULT_RATES.get(method, 1.0)
+    if typed is None or typed == AUTO:
+        return usual
+    try:
+        return float(typed)
+    except ValueError:
+        raise UsageError(
+            f"--lr must be {AUTO} or a number above 0, not {typed!r}; {usual} is the default of {method}"
+        ) from None
+
+
+def _cells(selection: Selection, encoder: Any) -> tuple[list[Any], list[float]]:
+    """The tasks to tune on at their sizes, and what share of the samples each gets."""
     cells = selection.cells(encoder.budget)
     weights = selection.weights()
-    shares = [weights[cell.name] / sum(cell.name == other.name for other in cells) for cell in cells]
-    notes = {"task": selection.tasks, **(cells[0].cell if len(cells) == 1 else {}), "samples": count}
-    return mixed(cells, shares, count, seed, encoder.budget), {**notes, "questions": cells[0].questions}
+    return cells, [weights[cell.name] / sum(cell.name == other.name for other in cells) for cell in cells]

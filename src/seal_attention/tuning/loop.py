@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -103,27 +103,10 @@ def tune(
     UsageError for no samples or a prompt beyond the window; NotFinite, with the step, where the loss or a gradient is
     not finite: the adapter of the last good step is then in the run folder.
     """
-    if not samples:
-        raise UsageError("there are 0 samples to tune on; ask for at least one (--samples 50 is the default)")
     watcher = watcher or Unwatched()
-    accelerator = Accelerator(cpu=model.device.type == "cpu")
-    encoder = Encoder(model.tokenizer)
-    first = encoder.encode(_share(samples[0], 0, settings.readings))
-    require_fit(first, model.window)
-    if settings.spread and model.window and settings.spread > model.window:
-        raise UsageError(
-            f"--spread {settings.spread:,} goes beyond the window of {model.name}, {model.window:,} tokens; give at "
-            "most that"
-        )
-    torch.manual_seed(settings.seed)
-    adapter = adapters.create(settings.method, model)
-    parameters = adapter.parameters()
-    world = accelerator.num_processes
-    steps = math.ceil(len(samples) * settings.readings / world)
-    optimizer = accelerator.prepare(torch.optim.AdamW(parameters.values(), lr=settings.lr, weight_decay=0.0))
+    tuning = Tuning(model, samples, settings)
     folder = run.folder / ADAPTER
-
-    state = TuningState(parameters, optimizer, steps // 2 if settings.average else None)
+    state, main = tuning.state, tuning.accelerator.is_main_process
     state.load(run.folder / STATE)
     with PROCESS.in_turn(model.device.type == "cpu"):
         run.keep(STEPS, state.step)
@@ -132,60 +115,106 @@ def tune(
         kept = ("lr", "average", "readings", "gradient", "spread", "seed")
         settled = {name: getattr(settings, name) for name in kept}
         with state.averaged():
-            adapters.save(adapter, folder, model, {**notes, **settled})
+            adapters.save(tuning.adapter, folder, model, {**notes, **settled})
 
-    watcher.begin(f"tuning {settings.method}", (steps - state.step) * first.tokens)
-    with adapter.attached(model):
-        for step in range(state.step, steps):
+    watcher.begin(f"tuning {settings.method}", (tuning.steps - state.step) * tuning.first.tokens)
+    with tuning.adapter.attached(model):
+        while state.step < tuning.steps:
             started = time.perf_counter()
-            reading, index = divmod(step * world + accelerator.process_index, len(samples))
-            example = encoder.encode(_share(samples[index], reading, settings.readings))
-            require_fit(example, model.window)
-            optimizer.zero_grad()
-            positions = None
-            if settings.spread:
-                positions = drawn_positions(example, settings.spread, f"{settings.seed}/{reading}")
-            loss = accumulate_gradients(
-                model,
-                example,
-                batch=settings.batch,
-                checkpoint=settings.checkpoint,
-                offload=settings.offload,
-                frozen_prefix=settings.gradient == FROZEN,
-                positions=positions,
-            )
-            if world > 1:
-                for parameter in parameters.values():
-                    parameter.grad = accelerator.reduce(parameter.grad, reduction="mean")
-            norm = _gradient_norm(parameters)
-            if not (math.isfinite(loss) and math.isfinite(norm)):
+            try:
+                example, loss, norm = tuning.take_step()
+            except NotFinite as error:
                 save()
                 raise NotFinite(
-                    f"step {step + 1} of {steps} gave a loss of {loss} and a gradient norm of {norm}; the adapter of "
-                    f"step {step} is kept in {folder}: try a lower --lr than {settings.lr}, or --dtype float32"
-                )
-            state.advance()
+                    f"{error}; the adapter of step {state.step} is kept in {folder}: try a lower --lr than "
+                    f"{settings.lr}, or --dtype float32"
+                ) from error
             seconds = time.perf_counter() - started
-            if accelerator.is_main_process:
-                run.append(STEPS, _record(step + 1, example, loss, norm, seconds))
+            if main:
+                run.append(STEPS, _record(state.step, example, loss, norm, seconds))
                 state.save(run.folder / STATE)
-            watcher.advance(first.tokens, f"loss {loss:.3f}  {example.tokens / seconds:,.0f} tokens/s")
+            watcher.advance(tuning.first.tokens, f"loss {loss:.3f}  {example.tokens / seconds:,.0f} tokens/s")
     watcher.end()
-    if accelerator.is_main_process:
+    if main:
         save()
         losses = [record["loss"] for record in run.records(STEPS)]
         last = losses[-min(5, len(losses)) :]
         run.finish(
-            {"adapter": str(folder), "steps": steps, "first_loss": losses[0], "last_loss": sum(last) / len(last)}
+            {
+                "adapter": str(folder),
+                "steps": tuning.steps,
+                "lr": settings.lr,
+                "first_loss": losses[0],
+                "last_loss": sum(last) / len(last),
+            }
         )
-    accelerator.wait_for_everyone()
+    tuning.accelerator.wait_for_everyone()
     return folder
 
 
-def _share(sample: Sample, reading: int, readings: int) -> Sample:
-    """The sample with the questions of one reading; with fewer questions than readings they come again."""
-    shares = max(1, min(readings, len(sample.questions)))
-    return replace(sample, questions=sample.questions[reading % shares :: shares])
+class Tuning:
+    """A fresh adapter and what takes it forward: `steps` in all, a context a step and process, `state.step` done.
+
+    `first` is the example of the first step, whose size stands for all.
+    """
+
+    def __init__(self, model: LoadedModel, samples: Sequence[Sample], settings: TuneSettings) -> None:
+        if not samples:
+            raise UsageError("there are 0 samples to tune on; ask for at least one (--samples 50 is the default)")
+        self.model, self.samples, self.settings = model, samples, settings
+        self.encoder = Encoder(model.tokenizer)
+        self.first = self._example(0, 0)
+        if settings.spread and model.window and settings.spread > model.window:
+            raise UsageError(
+                f"--spread {settings.spread:,} goes beyond the window of {model.name}, {model.window:,} tokens; give "
+                "at most that"
+            )
+        self.accelerator = Accelerator(cpu=model.device.type == "cpu")
+        torch.manual_seed(settings.seed)
+        self.adapter = adapters.create(settings.method, model)
+        self.parameters = self.adapter.parameters()
+        self.steps = math.ceil(len(samples) * settings.readings / self.accelerator.num_processes)
+        optimizer = torch.optim.AdamW(self.parameters.values(), lr=settings.lr, weight_decay=0.0)
+        averaged_from = self.steps // 2 if settings.average else None
+        self.state = TuningState(self.parameters, self.accelerator.prepare(optimizer), averaged_from)
+
+    def _example(self, reading: int, index: int) -> Example:
+        example = self.encoder.encode(self.samples[index].share(reading, self.settings.readings))
+        require_fit(example, self.model.window)
+        return example
+
+    def take_step(self) -> tuple[Example, float, float]:
+        """The next step, the adapter attached: this process's example, its loss, and the norm of the mean gradient.
+
+        NotFinite, nothing changed, where the loss or the gradient is no number.
+        """
+        settings, world = self.settings, self.accelerator.num_processes
+        place = self.state.step * world + self.accelerator.process_index
+        reading, index = divmod(place, len(self.samples))
+        example = self._example(reading, index)
+        positions = None
+        if settings.spread:
+            positions = drawn_positions(example, settings.spread, f"{settings.seed}/{reading}")
+        self.state.optimizer.zero_grad()
+        loss = accumulate_gradients(
+            self.model,
+            example,
+            batch=settings.batch,
+            checkpoint=settings.checkpoint,
+            offload=settings.offload,
+            frozen_prefix=settings.gradient == FROZEN,
+            positions=positions,
+        )
+        if world > 1:
+            for parameter in self.parameters.values():
+                parameter.grad = self.accelerator.reduce(parameter.grad, reduction="mean")
+        norm = _gradient_norm(self.parameters)
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise NotFinite(
+                f"step {self.state.step + 1} of {self.steps} gave a loss of {loss} and a gradient norm of {norm}"
+            )
+        self.state.advance()
+        return example, loss, norm
 
 
 def _record(step: int, example: Example, loss: float, norm: float, seconds: float) -> dict[str, Any]:
