@@ -19,6 +19,7 @@ from .options import (
     Depths,
     Device,
     Dtype,
+    Extend,
     Haystack,
     Json,
     Lengths,
@@ -30,7 +31,9 @@ from .options import (
     Sizes,
     Task,
     Trust,
+    Window,
     default_folder,
+    window_settings,
 )
 
 
@@ -122,6 +125,8 @@ def tune(
             "contexts hold on long ones; an addition to the paper's method."
         ),
     ] = None,
+    extend: Extend = None,
+    window: Window = None,
     seed: Seed = 0,
     out: Out = None,
     dtype: Dtype = "auto",
@@ -132,7 +137,7 @@ def tune(
     as_json: Json = False,
 ) -> None:
     """Tune an adapter on generated samples; the adapter is a standard PEFT folder inside the run folder."""
-    from ..models import pick_device
+    from ..devices import pick_device
     from ..prompts import Encoder
     from ..runs import PROCESS, Run, plain
     from ..tasks.sizing import parse_counts
@@ -155,13 +160,14 @@ def tune(
         raise UsageError(f"--samples must be at least 1, not {samples}; 50 is the default")
     selection = Selection(task, lines, length, depths, questions, haystack=haystack, data=data, tuning=True)
     selection.cells(None)  # refuse bad sizes before anything is loaded
+    wider = window_settings(extend, window)
     asked = {"model": model, "revision": revision, "dtype": dtype, "attention": attention, "samples": samples,
-             **plain(selection), **plain(settings)}  # fmt: skip
+             **plain(selection), **plain(settings), **wider}  # fmt: skip
     with PROCESS.in_turn(pick_device(device).type == "cpu"):
         run = Run.open(out or default_folder("tune", method, asked), "tune", asked)
     results = run.results
     if results is None:
-        loaded = load_model(model, dtype, device, attention, revision, trust)
+        loaded = load_model(model, dtype, device, attention, revision, trust, **wider)
         contexts, notes = _tuning_samples(selection, samples, seed, Encoder(loaded.tokenizer))
         run_tuning(run, loaded, contexts, settings, notes=notes, watcher=console.Bars(as_json or PROCESS.rank > 0))
         results = run.results
@@ -191,18 +197,18 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Say before a long job what it will take: tokens, estimated peak memory and time on this machine."""
-    from .. import models, planning
+    from .. import devices, models, planning
     from ..prompts import Encoder
     from ..tuning.loop import require_checkpoint
 
     require_checkpoint(checkpoint, offload)
-    target = models.pick_device(device)
+    target = devices.pick_device(device)
     bare = models.skeleton(model, models.local_folder(model, revision), trust_remote_code=trust)
     selection = Selection(task, lines, length, depths, questions, haystack=haystack, data=data, tuning=True)
     facts = planning.plan(
         bare,
         _tuning_samples(selection, samples, 0, Encoder(bare.tokenizer))[0],
-        models.pick_dtype(dtype, target),
+        devices.pick_dtype(dtype, target),
         target,
         batch=batch,
         checkpoint=checkpoint,
