@@ -52,7 +52,13 @@ def extended(model: LoadedModel, extend: str | None, native_window: int | None =
         raise UsageError(
             f"{model.name} does not say how long its window is, so there is nothing to extend; state it with --window"
         )
-    native = model.native_window
-    model = extension.apply(model)
-    model.native_window, model.window, model.extension = native, extension.reach(native), extension.name
+    native, reach = model.native_window, extension.reach(model.native_window)
+    if reach <= native:
+        raise UsageError(
+            f"--extend {extension.name} reaches {reach:,} tokens, no more than the {native:,} of {model.name} by "
+            "itself; ask for more, or leave it out"
+        )
+    if extension.in_config or model.device.type != "meta":  # without weights a model has nothing but its configuration
+        model = extension.apply(model)
+    model.native_window, model.window, model.extension = native, reach, extension.name
     return model
