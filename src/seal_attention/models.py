@@ -27,7 +27,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from .attention import BLOCKWISE, register_blockwise
+from .attention import BLOCKWISE, EXTENDED, register_blockwise
 from .devices import pick_device, pick_dtype
 from .embedded import DEFAULT_MODEL, embedded_model, quiet_transformers
 from .errors import SealError, UsageError
@@ -86,8 +86,13 @@ class LoadedModel:
         if self.window is None:
             self.native_window = self.window = window_of(self.model.config)
 
-    def run(self, input_ids: torch.Tensor, cache: Cache, **given: Any) -> Any:
-        """Send ids (batch, time) through the model behind what the cache holds; `given` goes to its forward."""
+    def run(self, input_ids: torch.Tensor, cache: Cache, held: torch.Tensor | None = None, **given: Any) -> Any:
+        """Send ids (batch, time) through the model behind what the cache holds; `given` goes to its forward.
+
+        `held` (batch or 1, slots): the positions of what the cache holds; None where they lead up to the ids' own.
+        """
+        if held is not None and self.model.config.get_text_config(decoder=True)._attn_implementation == EXTENDED:
+            given["held_positions"] = held
         spelling = "cache" if "cache" in inspect.signature(self.model.forward).parameters else "past_key_values"
         return self.model(input_ids=input_ids, use_cache=True, **{spelling: cache}, **given)  # renamed in 5.24
 
@@ -110,7 +115,7 @@ class LoadedModel:
     def takes_any_mask(self) -> bool:
         """Whether attention follows a given (query, key) mask and given positions: no ALiBi, no kernel of its own."""
         config = self.model.config.get_text_config(decoder=True)
-        masked = config._attn_implementation in ("eager", "sdpa", BLOCKWISE)
+        masked = config._attn_implementation in ("eager", "sdpa", BLOCKWISE, EXTENDED)
         return masked and self.takes_positions and not self.counts_back
 
     @property
