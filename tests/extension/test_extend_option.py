@@ -4,18 +4,24 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
 import tiny
 from seal_attention.__main__ import main
+from seal_attention.cli import app
 from seal_attention.export import merge
+from seal_attention.extension import parse
 from seal_attention.report.folders import read_run
 
+ROOT = Path(__file__).parents[2]
 Seal = Callable[..., tuple[int, str, str]]
 LONG = ("--lines", 4, "--questions", 2, "--json", "--dtype", "float32")
 WIDER = ("--extend", "yarn:8", "--window", 128)
@@ -83,3 +89,16 @@ def test_a_server_is_not_to_be_extended_from_here(seal: Seal) -> None:
     code, _, refused = seal("eval", "model", "--endpoint", "http://127.0.0.1:9/v1", "--extend", "ntk:4")
     assert code == 2
     assert "--extend can't reach into the server" in refused
+
+
+def test_the_recipe_is_understood_and_its_extensions_are_known() -> None:
+    recipe = (ROOT / "recipes" / "extension.sh").read_text(encoding="utf-8").replace("$FURTHEST", "8k")
+    commands = [line.strip() for line in recipe.splitlines() if line.strip().startswith("seal ")]
+    assert [command.split()[1] for command in commands] == ["eval", "tune", "eval", "report"]
+    for command in commands:
+        name, *arguments = shlex.split(re.sub(r"\$(N|SAMPLES)\b", "1", command))[1:]
+        known = get_command(app).commands[name]  # type: ignore[attr-defined]
+        known.make_context(name, arguments)  # raises on an unknown option or a missing argument
+    (listed,) = re.findall(r"EXTENSIONS:-(.*?)}", recipe)
+    assert len(listed.split()) == 6
+    assert [parse(extend).reach(2048) for extend in listed.split()] == [8192] * 4 + [15870, 8192]

@@ -80,3 +80,23 @@ def test_an_adapter_tuned_under_an_extension_asks_for_it(tmp_path: Path) -> None
         merge(str(folder), tmp_path / "adapter", tmp_path / "merged")
     adapters.load(tmp_path / "adapter", model)
     adapters.load(tmp_path / "adapter", extended(base, "yarn:8"))  # another one is the user's own choice
+
+
+WITHIN_ATTENTION = {
+    "self-extend:group=4,window=26": (176, "--grp-attn-n 4 --grp-attn-w 24,"),
+    "dca:4": (256, "dual_chunk_attention_config"),
+}
+
+
+@pytest.mark.parametrize("extend", WITHIN_ATTENTION)
+def test_what_works_within_attention_is_not_in_a_merged_model_which_says_so(tmp_path: Path, extend: str) -> None:
+    folder, model, adapter = prepared(tmp_path, "llama", extend)
+    reach, flags = WITHIN_ATTENTION[extend]
+    merge(str(folder), tmp_path / "adapter", tmp_path / "merged", extend=extend, native_window=NATIVE)
+    assert (tmp_path / "merged" / "config.json").read_bytes() == (folder / "config.json").read_bytes()
+    (entry,) = json.loads((tmp_path / "merged" / RECORD).read_text())["merged"]
+    note = entry["extension"]
+    assert (note["extend"], note["window"], note["in_config"]) == (extend, reach, False)
+    assert flags in note["serving"]
+    merged = extended(models.load(str(tmp_path / "merged"), dtype="float32", device="cpu"), extend, NATIVE)
+    assert verify(model, adapter, merged, [tiny.sample()])["greedy_agreement"] == 1.0

@@ -116,6 +116,7 @@ def merge(
     from .. import adapters
     from ..export import merge as merging
     from ..export import windows
+    from ..runs import load_json
     from ..tasks.lines import Lines
     from ..tasks.sizing import draw
 
@@ -126,6 +127,8 @@ def merge(
     wider |= window_settings(extend, window)
     changed = merging.merge(base, adapter, out, revision=revision, strength=strength, **wider)
     facts: dict[str, Any] = {"merged": str(out), "base": base, "tensors_changed": len(changed)}
+    if noted := load_json(out / merging.RECORD)["merged"][-1].get("extension"):
+        facts |= {"window": noted["window"], "extension": noted.get("serving") or f"{noted['extend']}, in config.json"}
     if verify:
         loaded = load_model(base, dtype, device, "auto", revision, False, **wider)
         left_out = {} if windows.in_config(wider.get("extend")) else wider

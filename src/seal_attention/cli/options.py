@@ -55,8 +55,8 @@ Prefixed = Annotated[
 Extend = Annotated[
     str | None,
     typer.Option(
-        help="Give the model a longer window without training it: linear:4, ntk:4, dynamic-ntk:4, yarn:4, or plain:4, "
-        "which runs it past its window as it is (docs/extension.md)."
+        help="Give the model a longer window without training it: linear:4, ntk:4, dynamic-ntk:4, yarn:4, "
+        "self-extend:32k, dca:4, or plain:4, which runs it past its window as it is (docs/extension.md)."
     ),
 ]
 Window = Annotated[

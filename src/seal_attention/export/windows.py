@@ -13,7 +13,9 @@ from transformers import AutoConfig
 
 from ..embedded import quiet_transformers
 from ..errors import SealError
-from ..extension import parse
+from ..extension import Extension, parse
+from ..extension.parsing import SuggestedSelfExtend
+from ..extension.self_extend import SelfExtend
 from ..models import LoadedModel
 from ..runs import load_json, save_json
 
@@ -64,4 +66,25 @@ def note_of(model: LoadedModel) -> dict[str, Any]:
     if model.extension is None:
         return {}
     held = {"extend": model.extension, "native_window": model.native_window, "window": model.window}
-    return {"extension": {**held, "in_config": in_config(model.extension)}}
+    if in_config(model.extension):
+        return {"extension": {**held, "in_config": True}}
+    assert model.native_window is not None
+    serving = how_to_serve(parse(model.extension), model.native_window)
+    return {"extension": {**held, "in_config": False, "serving": serving}}
+
+
+def how_to_serve(extension: Extension, native_window: int) -> str:
+    """A sentence: that the merged model is without the extension, and who can put it there."""
+    left_out = f"{extension.name} works within attention and is not in the merged model; here it takes --extend again"
+    if isinstance(extension, SuggestedSelfExtend):
+        extension = extension.settled(native_window)
+    if isinstance(extension, SelfExtend):
+        width = max(1, extension.window // extension.group) * extension.group  # it takes only what the group divides
+        return (
+            f"{left_out}, and llama.cpp's llama-completion (not its server) takes --grp-attn-n {extension.group} "
+            f"--grp-attn-w {width}, its own form of it"
+        )
+    return (
+        f"{left_out}, and vLLM has had dual chunk attention for models whose config.json asks for it "
+        "(dual_chunk_attention_config, as in Qwen2.5-1M; attention backend DUAL_CHUNK_FLASH_ATTN)"
+    )
