@@ -234,6 +234,9 @@ def save(adapter: Adapter, folder: Path, model: LoadedModel, notes: Mapping[str,
         "base": {"name": model.name, "revision": model.revision, "fingerprint": model.fingerprint()},
         **notes,
     }
+    if model.extension:
+        native, window = model.native_window, model.window
+        seal["extension"] = {"extend": model.extension, "native_window": native, "window": window}
     if isinstance(adapter, Scales):
         seal["layers"] = [p.layer for p in model.projections]
         seal["heads"] = adapter.head_values()
@@ -262,10 +265,18 @@ def load(
 ) -> Scales | LowRank:
     """Read an adapter for `model` (whose `fingerprint` is given where its weights are not in memory).
 
-    UsageError where the folder is missing, corrupt or foreign, where a scale is not finite, or where the adapter was
-    made for another model, naming both.
+    UsageError where the folder is missing, corrupt or foreign, where a scale is not finite, where the adapter was made
+    for another model, naming both, or where it was tuned under a window extension and the model has none.
     """
     seal = describe(folder)
+    tuned_under = seal.get("extension")
+    if tuned_under and model.extension is None:
+        held = tuned_under["native_window"]
+        held_down = f" --window {held}" if model.native_window != held else ""
+        raise UsageError(
+            f"the adapter {folder} was tuned under --extend {tuned_under['extend']}, and without it the heads that it "
+            f"scales do something else; add --extend {tuned_under['extend']}{held_down}"
+        )
     base = seal["base"]
     if base["fingerprint"] is not None and not same_fingerprint(
         base["fingerprint"], fingerprint or model.fingerprint()

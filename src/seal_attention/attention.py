@@ -20,6 +20,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 BLOCKWISE = "seal_blockwise"
+EXTENDED = "seal_extended"  # past a model's window (extension/delta_rotation.py): it must be told where keys stand
 BLOCK_SCORES = 2**22  # scores of a block: few enough for the processor's cache, enough for whole matrix products
 
 
@@ -71,7 +72,7 @@ class BlockwiseAttention(torch.autograd.Function):
         batch, heads, length, _ = query.shape
         output = query.new_empty(batch, length, heads, value.shape[-1]).transpose(1, 2)  # as the caller will read it
         for block in _blocks(query, key, value, mask, scale):
-            output[:, :, block.start : block.end] = block.ungrouped(torch.bmm(block.weights, block.values))
+            output[:, :, block.span] = block.ungrouped(torch.bmm(block.weights, block.values))
         return output
 
     @staticmethod
@@ -86,7 +87,7 @@ class BlockwiseAttention(torch.autograd.Function):
             outer = block.grouped(gradient)
             weights_gradient = torch.bmm(outer, block.values.transpose(1, 2))
             scores_gradient = torch._softmax_backward_data(weights_gradient, block.weights, -1, query.dtype)
-            query_gradient[:, :, block.start : block.end] = block.ungrouped(
+            query_gradient[:, :, block.span] = block.ungrouped(
                 torch.bmm(scores_gradient, block.keys).mul_(context.scale)
             )
             # The block's queries carry the scale already.
@@ -96,44 +97,52 @@ class BlockwiseAttention(torch.autograd.Function):
 
 
 class _Block:
-    """Some of the queries and all keys; matrices are (batch * key_value_heads, rows, columns).
-
-    The rows of a matrix are the block's queries of each query head that reads the key-value head, one head after the
-    other.
-    """
+    """Some of the queries and all keys; matrices are (batch * key_value_heads, rows, columns)."""
 
     def __init__(
         self,
-        span: tuple[int, int],
+        span: slice,
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
         mask: torch.Tensor,
         scale: float,
     ) -> None:
-        self.start, self.end = span
+        self.span = span
         self.heads, self.key_value_heads = query.shape[1], key.shape[1]
         self.keys, self.values = key.flatten(0, 1), value.flatten(0, 1)  # views of a cache, whatever its room
         self.queries = self.grouped(query) * scale
         scores = torch.bmm(self.queries, self.keys.transpose(1, 2))
-        by_head = scores.view(len(query), self.key_value_heads, -1, self.end - self.start, key.shape[2])
-        seen = mask[:, :, self.start : self.end].unsqueeze(2)  # (batch or 1, heads or 1, 1, rows, keys)
-        if mask.shape[1] > 1:
-            seen = seen.reshape(len(mask), self.key_value_heads, -1, *seen.shape[-2:])
-        if mask.dtype == torch.bool:
-            by_head.masked_fill_(~seen, torch.finfo(scores.dtype).min)
-        else:
-            by_head.add_(seen)
+        hide(scores, mask[:, :, span], len(query), self.key_value_heads)
         self.weights = torch.softmax(scores, -1)
 
     def grouped(self, tensor: torch.Tensor) -> torch.Tensor:
         """(batch, heads, all queries, size) -> the block's rows."""
-        rows = tensor[:, :, self.start : self.end]
-        return rows.reshape(len(tensor) * self.key_value_heads, -1, tensor.shape[-1])
+        return grouped(tensor[:, :, self.span], self.key_value_heads)
 
     def ungrouped(self, rows: torch.Tensor) -> torch.Tensor:
         """The block's rows -> (batch, heads, its queries, size)."""
-        return rows.view(-1, self.heads, self.end - self.start, rows.shape[-1])
+        return rows.view(-1, self.heads, self.span.stop - self.span.start, rows.shape[-1])
+
+
+def grouped(tensor: torch.Tensor, key_value_heads: int) -> torch.Tensor:
+    """(batch, heads, queries, size) -> (batch * key_value_heads, rows, size): what reads one head's keys, together.
+
+    The rows are the queries of each query head that reads the key-value head, one head after the other.
+    """
+    return tensor.reshape(len(tensor) * key_value_heads, -1, tensor.shape[-1])
+
+
+def hide(scores: torch.Tensor, mask: torch.Tensor, batch: int, key_value_heads: int) -> None:
+    """Take what the mask (batch or 1, heads or 1, queries, keys) hides out of grouped scores, in place."""
+    by_head = scores.unflatten(0, (batch, key_value_heads)).unflatten(2, (-1, mask.shape[2]))
+    seen = mask.unsqueeze(2)  # (batch or 1, heads or 1, 1, queries, keys)
+    if mask.shape[1] > 1:
+        seen = seen.reshape(len(mask), key_value_heads, -1, *seen.shape[-2:])
+    if mask.dtype == torch.bool:
+        by_head.masked_fill_(~seen, torch.finfo(scores.dtype).min)
+    else:
+        by_head.add_(seen)
 
 
 def _blocks(
@@ -142,4 +151,4 @@ def _blocks(
     batch, heads, length, _ = query.shape
     rows = max(1, BLOCK_SCORES // (batch * heads * key.shape[2]))
     for start in range(0, length, rows):
-        yield _Block((start, min(start + rows, length)), query, key, value, mask, scale)
+        yield _Block(slice(start, min(start + rows, length)), query, key, value, mask, scale)

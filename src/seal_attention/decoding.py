@@ -153,7 +153,8 @@ class _Lines:
     `grid` is (lines, most rows of a line): which row stands where, -1 where a line has fewer. A line's cache holds its
     prefix (up to the longest of all, the rest never seen), then a stripe of equal width for each row's ids, then one
     slot a step and place of the grid. `visible` is (lines, places, slots): what each row sees. A place without a row
-    sees its own slot alone, so that no softmax is empty.
+    sees its own slot alone, so that no softmax is empty. `standing` is (lines, slots): the position of what a slot
+    holds, and a likely one for what nobody sees.
     """
 
     def __init__(self, model: LoadedModel, rows: Sequence[Row]) -> None:
@@ -169,11 +170,15 @@ class _Lines:
         self.used = longest
         self.visible = torch.zeros(*self.grid.shape, room, dtype=torch.bool, device=model.device)
         self.positions = torch.zeros_like(self.grid)  # of the next token of each row
+        self.standing = torch.zeros(len(by_line), room, dtype=torch.long, device=model.device)
         for line, held in enumerate(by_line):
+            prefix = prefixes[line]
+            self.standing[line, : prefix.length] = prefix.slot_positions(model.device)
+            self.standing[line, prefix.length : longest] = self.positions[line] = prefix.position_after(prefix.length)
             for place, number in enumerate(held):
                 row = rows[number]
                 self.visible[line, place, : row.prefix.length] = True
-                self.positions[line, place] = row.prefix.position_after(row.prefix.length) + len(row.ids)
+                self.positions[line, place] += len(row.ids)
 
     def begin(self) -> list[int]:
         """Each row's first new token; its ids end where its stripe ends."""
@@ -187,7 +192,7 @@ class _Lines:
             lengths[line, place] = len(own)
         column = torch.arange(width, device=device)
         written = column >= width - lengths[..., None]  # (lines, places, width)
-        positions = (self.positions[..., None] - width + column).where(written, 0)
+        positions = (self.positions[..., None] - width + column).clamp(min=0)
         total = places * width
         mask = torch.zeros(lines, places, width, self.used + total, dtype=torch.bool, device=device)
         mask[..., : self.used] = self.visible[:, :, None, : self.used]
@@ -230,6 +235,7 @@ class _Lines:
         self.cache.batch_select_indices(kept)
         self.grid = self.grid[kept].gather(1, chosen).masked_fill(empty, -1)
         self.positions = self.positions[kept].gather(1, chosen)
+        self.standing = self.standing[kept]
         self.visible = self.visible[kept].gather(1, chosen[..., None].expand(-1, -1, self.visible.shape[-1]))
 
     def _next(
@@ -239,8 +245,15 @@ class _Lines:
         dtype = self.model.model.dtype
         mask = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
         mask.masked_fill_(~visible, torch.finfo(dtype).min)
+        held, end = visible.shape[-1] - positions.shape[1], visible.shape[-1]
+        self.standing[:, held:end] = positions
         output = self.model.run(
-            ids, self.cache, position_ids=positions, attention_mask=mask[:, None], logits_to_keep=asked
+            ids,
+            self.cache,
+            self.standing[:, :held],
+            position_ids=positions,
+            attention_mask=mask[:, None],
+            logits_to_keep=asked,
         )
         return output.logits.argmax(-1)
 

@@ -27,12 +27,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from .attention import BLOCKWISE, register_blockwise
+from .attention import BLOCKWISE, EXTENDED, register_blockwise
+from .devices import pick_device, pick_dtype
 from .embedded import DEFAULT_MODEL, embedded_model, quiet_transformers
 from .errors import SealError, UsageError
-from .runs import PROCESS
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
 # What decoder families call the projection that mixes the heads' outputs, in the order of preference.
 OUTPUT_PROJECTIONS = ("o_proj", "out_proj", "dense", "c_proj", "wo", "resid_out")
@@ -69,16 +67,32 @@ class OutputProjection:
 
 @dataclass
 class LoadedModel:
-    """A causal language model ready for use, with its tokenizer and its output projections in layer order."""
+    """A causal language model ready for use, with its tokenizer and its output projections in layer order.
+
+    `native_window` is how many positions it was made for, or held down to, None where its configuration does not say;
+    `window` how many it may be given now: more under an `extension` (extension/).
+    """
 
     name: str
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     projections: list[OutputProjection]
     revision: str | None = None
+    native_window: int | None = None
+    window: int | None = None
+    extension: str | None = None
 
-    def run(self, input_ids: torch.Tensor, cache: Cache, **given: Any) -> Any:
-        """Send ids (batch, time) through the model behind what the cache holds; `given` goes to its forward."""
+    def __post_init__(self) -> None:
+        if self.window is None:
+            self.native_window = self.window = window_of(self.model.config)
+
+    def run(self, input_ids: torch.Tensor, cache: Cache, held: torch.Tensor | None = None, **given: Any) -> Any:
+        """Send ids (batch, time) through the model behind what the cache holds; `given` goes to its forward.
+
+        `held` (batch or 1, slots): the positions of what the cache holds; None where they lead up to the ids' own.
+        """
+        if held is not None and self.model.config.get_text_config(decoder=True)._attn_implementation == EXTENDED:
+            given["held_positions"] = held
         spelling = "cache" if "cache" in inspect.signature(self.model.forward).parameters else "past_key_values"
         return self.model(input_ids=input_ids, use_cache=True, **{spelling: cache}, **given)  # renamed in 5.24
 
@@ -93,11 +107,6 @@ class LoadedModel:
         return key_value_heads(self.model.config)
 
     @property
-    def window(self) -> int | None:
-        """Positions the model was made for; None where the configuration does not say."""
-        return window_of(self.model.config)
-
-    @property
     def counts_back(self) -> bool:
         """Whether some attention counts its window back from the newest slot of a batch: GPT-Neo's local layers."""
         return "local" in getattr(self.model.config.get_text_config(decoder=True), "attention_layers", ())
@@ -106,7 +115,7 @@ class LoadedModel:
     def takes_any_mask(self) -> bool:
         """Whether attention follows a given (query, key) mask and given positions: no ALiBi, no kernel of its own."""
         config = self.model.config.get_text_config(decoder=True)
-        masked = config._attn_implementation in ("eager", "sdpa", BLOCKWISE)
+        masked = config._attn_implementation in ("eager", "sdpa", BLOCKWISE, EXTENDED)
         return masked and self.takes_positions and not self.counts_back
 
     @property
@@ -245,31 +254,6 @@ def same_fingerprint(first: Mapping[str, Any], second: Mapping[str, Any]) -> boo
         return True
     distance = math.dist(a, b) / max(math.hypot(*a), 1e-12) if len(a) == len(b) else math.inf
     return distance < 0.02
-
-
-def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """`auto` -> bfloat16 where the device multiplies it natively, else float32; otherwise the dtype named."""
-    if name != "auto":
-        if name not in DTYPES:
-            raise UsageError(f"unknown --dtype {name!r}; choose auto, {', '.join(DTYPES)}")
-        return DTYPES[name]
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    features = torch.cpu.get_capabilities()
-    return torch.bfloat16 if features.get("avx512_bf16") or features.get("amx_bf16") else torch.float32
-
-
-def pick_device(name: str) -> torch.device:
-    """`auto` -> a CUDA device if there is one, each process of several its own, else the CPU; or the device named."""
-    if name == "auto":
-        return torch.device("cuda", PROCESS.local) if torch.cuda.is_available() else torch.device("cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"--device {name!r} can't be used here ({reason}); try --device cpu") from error
-    return device
 
 
 def pick_attention(name: str, config: Any) -> str | None:

@@ -243,5 +243,5 @@ def require_fit(example: Example, window: int | None) -> None:
         raise UsageError(
             f"{example.sample.identifier} needs {needed:,} tokens ({example.longest_prompt:,} of prompt and "
             f"{example.sample.max_new_tokens} to generate) but the model's window is {window:,}; ask for a shorter "
-            "--length or fewer --lines"
+            "--length or fewer --lines, or for a longer window with --extend"
         )

@@ -68,7 +68,7 @@ class PrefixCache:
             size = chunk or len(prefix_ids)
             for start in range(0, len(prefix_ids), size):
                 piece = slice(start, start + size)
-                given = {} if placed is None else {"position_ids": placed[:, piece]}
+                given = {} if placed is None else {"position_ids": placed[:, piece], "held": placed[:, :start]}
                 model.run(ids[:, piece], cache, logits_to_keep=first, **given)
             unfit = [] if prefix.tensors() else cache.layers
         if unfit:
@@ -138,6 +138,8 @@ class PrefixCache:
             given = {}
             if start != self.length:
                 given["position_ids"] = torch.tensor([list(more[piece])], device=model.device)
+                before = torch.tensor([list(more[:begin])], device=model.device, dtype=torch.long)
+                given["held"] = torch.cat((self.slot_positions(model.device), before), 1)
             model.run(torch.tensor([list(ids[piece])], device=model.device), cache, logits_to_keep=last, **given)
         assert isinstance(cache, DynamicCache)
         return PrefixCache(cache, None if self.positions is None else (*self.positions, *more), self.variants)
@@ -145,6 +147,11 @@ class PrefixCache:
     def position_after(self, length: int) -> int:
         """Where what continues the first `length` tokens stands."""
         return length if self.positions is None or not length else self.positions[length - 1] + 1
+
+    def slot_positions(self, device: torch.device) -> torch.Tensor:
+        """The positions of its tokens, (1, length)."""
+        held = range(self.length) if self.positions is None else self.positions
+        return torch.tensor([list(held)], device=device)
 
     def rows(self, count: int) -> Cache:
         """A fresh cache for `count` continuations of each variant, a variant's rows one after the other.
@@ -245,6 +252,7 @@ def _in_one_row(
     output = model.run(
         torch.tensor([[token for ids in asked for token in ids]], device=model.device).expand(rows, -1),
         prefix.rows(1),
+        prefix.slot_positions(model.device),
         position_ids=(place + (starts - ends + lengths)[owner]).expand(rows, -1),
         attention_mask=mask.expand(rows, 1, -1, -1),
         logits_to_keep=kept.to(model.device),
@@ -263,6 +271,7 @@ def _in_rows(
     start = prefix.position_after(prefix.length)
     if start != prefix.length:
         given["position_ids"] = torch.arange(start, start + longest, device=model.device).expand(rows, -1)
+        given["held"] = prefix.slot_positions(model.device)
     output = model.run(
         pad_rows(asked, model.device).repeat(prefix.variants, 1),
         prefix.rows(len(asked)),

@@ -196,7 +196,7 @@ def test_jobs_on_the_same_contexts_read_them_once_and_end_as_if_apart(tmp_path: 
         assert apart == rows
         written = Run.open(tmp_path / name, "eval", {})
         assert written.records(PREDICTIONS) == alone.run.records(PREDICTIONS)
-        assert written.results == {"rows": rows}
+        assert written.results == {"rows": rows, "native_window": 512, "window": 512}
 
 
 def test_a_prompt_that_lost_its_middle_is_counted(tmp_path: Path) -> None:

@@ -116,3 +116,15 @@ def test_gain_never_leaves_its_scale(tmp_path: Path) -> None:
     tuned = found_at(tmp_path / "seal-c", "seal-c", {(4096, 0): [1.0] * 20})
     gain = panel_of(base, tuned).gain(panel_of(base, tuned).runs[1], Size("length", 4096))
     assert (gain.difference, gain.high) == (0.95, 1.0)
+
+
+def test_a_map_marks_the_native_window_between_its_lengths(tmp_path: Path) -> None:
+    folder = needle(tmp_path / "run", "base")
+    (folder / "results.json").write_text('{"rows": [], "native_window": 2048}')
+    panel = panel_of(folder)
+    figure = depth_map_figure(panel, panel.runs[0])
+    assert LENGTHS == (1024, 2048, 4096, 8192)
+    assert [shape.x0 for shape in figure.layout.shapes] == [1.5]  # after the second column
+    assert [note.text for note in figure.layout.annotations] == ["native window, 2k\u00a0tokens"]
+    older = panel_of(needle(tmp_path / "older", "base"))  # whose results don't say
+    assert not depth_map_figure(older, older.runs[0]).layout.shapes

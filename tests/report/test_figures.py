@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from fabricated import evaluation, fabricate, tuning
 from reading import Page, panel_of
+from several import lines_by_tokens
 
 from seal_attention.report import build_report
 from seal_attention.report.figures import score_figure
 from seal_attention.report.folders import HeadMap, read_runs
+from seal_attention.report.panels import base_of
 from seal_attention.report.tuning_figures import head_map_figure, loss_figure, span_of
 
 
@@ -74,3 +76,16 @@ def test_every_figure_has_its_table_behind_it(page: Page) -> None:
     assert places == [f"figure-{number}" for number in range(len(page.figures))]
     assert len(page.figures) == 4  # accuracy, loss, two maps
     assert page.text.count("Table behind this figure") == 4
+
+
+def test_curves_over_lengths_mark_the_native_window_and_extensions_are_told_apart(tmp_path: Path) -> None:
+    runs = [lines_by_tokens(tmp_path / "base", "base", questions=2)]
+    runs += [lines_by_tokens(tmp_path / f"ntk-{m}", m, questions=2, extend="ntk:4") for m in ("base", "seal-c")]
+    for folder in runs:
+        (folder / "results.json").write_text('{"rows": [], "native_window": 2048}')
+    panel = panel_of(*runs)
+    traces = {trace.name: trace for trace in score_figure(panel).data if trace.name}
+    assert set(traces) == {"base", "base, ntk:4", "SEAL-C, ntk:4", "native window, 2k\u00a0tokens"}
+    assert traces["native window, 2k\u00a0tokens"].x == (2048, 2048)
+    by_name = {run.label: run for run in panel.runs}
+    assert base_of(by_name["SEAL-C, ntk:4"], panel.runs) is by_name["base, ntk:4"]

@@ -34,10 +34,21 @@ def print_facts(facts: dict[str, Any], as_json: bool) -> None:
         console.show_facts(facts)
 
 
-def load_model(model: str, dtype: str, device: str, attention: str, revision: str | None, trust: bool) -> Any:
-    """The model as the options describe it."""
+def load_model(
+    model: str,
+    dtype: str,
+    device: str,
+    attention: str,
+    revision: str | None,
+    trust: bool,
+    extend: str | None = None,
+    native_window: int | None = None,
+) -> Any:
+    """The model as the options describe it, its window held down and extended (options.window_settings)."""
     from .. import models
+    from ..extension import extended
 
-    return models.load(
+    loaded = models.load(
         model, dtype=dtype, device=device, attention=attention, revision=revision, trust_remote_code=trust
     )
+    return extended(loaded, extend, native_window)

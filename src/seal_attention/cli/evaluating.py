@@ -27,6 +27,7 @@ from .options import (
     Depths,
     Device,
     Dtype,
+    Extend,
     Haystack,
     Json,
     Lengths,
@@ -40,7 +41,9 @@ from .options import (
     Strength,
     Task,
     Trust,
+    Window,
     default_folder,
+    window_settings,
 )
 from .tables import show_comparison, show_rows
 
@@ -68,6 +71,8 @@ def evaluate(
         Path | None, typer.Option(help="The benchmark's own test-case file (JSON lines) instead of generated text.")
     ] = None,
     prefixed: Prefixed = False,
+    extend: Extend = None,
+    window: Window = None,
     seed: Seed = 0,
     threshold: Annotated[
         float, typer.Option(help="What every cell must score for its length to count as effective; RULER's: 0.856.")
@@ -112,6 +117,7 @@ def evaluate(
     given = _cases(selection, cases) if cases else None
     if given is None:
         selection.cells(None)  # refuse bad sizes before anything is loaded
+    wider = window_settings(extend, window)
     asked = {"n": n, "cases": cases and str(cases), "seed": seed, **plain(selection)}
     answering: dict[str, Any]
     server = None
@@ -122,11 +128,12 @@ def evaluate(
         method = adapters.describe(adapter)["method"] if adapter else "base"
         digest = adapters.digest(adapter) if adapter else None
         answering = {"model": model, "revision": revision, "dtype": dtype, "attention": attention,
-                     "adapter": adapter and str(adapter), "adapter_digest": digest, "strength": strength}  # fmt: skip
+                     "adapter": adapter and str(adapter), "adapter_digest": digest, "strength": strength,
+                     **wider}  # fmt: skip
     else:
         here = {"--adapter": adapter, "--strength": strength != 1.0, "--dtype": dtype != "auto",
                 "--device": device != "auto", "--attention": attention != "auto", "--revision": revision,
-                "--trust-remote-code": trust}  # fmt: skip
+                "--trust-remote-code": trust, "--extend": extend, "--window": window}  # fmt: skip
         from ..endpoints import Endpoint
 
         _refuse(f"can't reach into the server at {endpoint} (which may serve what `seal merge` wrote)", here)
@@ -144,7 +151,7 @@ def evaluate(
         from ..evaluation.local import evaluate as evaluate_model
         from ..prompts import Encoder
 
-        loaded = load_model(model, dtype, device, attention, revision, trust)
+        loaded = load_model(model, dtype, device, attention, revision, trust, **wider)
         cells = given or _cells(selection, seed, n, Encoder(loaded.tokenizer).budget)
         applied = adapters.load(adapter, loaded, strength) if adapter else None
         rows = evaluate_model(run, loaded, cells, method=method, adapter=applied, watcher=watcher, on_rows=show)

@@ -12,10 +12,23 @@ import typer
 from rich.table import Table
 
 from .. import console
-from ..errors import UsageError
-from ..tasks.sizing import parse_counts
 from .app import app, load_model
-from .options import Attention, Device, Dtype, Json, Model, Out, Revision, Strength, Trust, default_folder
+from .options import (
+    Attention,
+    Device,
+    Dtype,
+    Extend,
+    Json,
+    Model,
+    Out,
+    Revision,
+    Strength,
+    Trust,
+    Window,
+    default_folder,
+    one_count,
+    window_settings,
+)
 
 Adapter = Annotated[Path | None, typer.Option(help="Adapter folder; base and adapter are then measured side by side.")]
 
@@ -40,6 +53,10 @@ def perplexity(
         str | None,
         typer.Option(help="Tokens that a window adds to the one before; fewer: more context. [default: half of it]"),
     ] = None,
+    extend: Extend = None,
+    native_window: Annotated[
+        str | None, typer.Option(help="What other commands call --window: hold the model's own window down, as to 2k.")
+    ] = None,
     out: Out = None,
     dtype: Dtype = "auto",
     device: Device = "auto",
@@ -54,17 +71,18 @@ def perplexity(
     from ..knowledge import plain_text
     from ..runs import Run
 
-    size, step = _count("--window", window), _count("--stride", stride)
-    documents = plain_text.read_documents(text, _count("--bytes", limit))
+    size, step = one_count("--window", window), one_count("--stride", stride)
+    documents = plain_text.read_documents(text, one_count("--bytes", limit))
     method = adapters.describe(adapter)["method"] if adapter else "base"
+    wider = window_settings(extend, native_window)
     asked = {"model": model, "revision": revision, "dtype": dtype, "attention": attention,
              "adapter": adapter and str(adapter), "adapter_digest": adapter and adapters.digest(adapter),
              "strength": strength, "text": text and str(text), "text_digest": plain_text.digest(documents),
-             "window": window, "stride": stride}  # fmt: skip
+             "window": window, "stride": stride, **wider}  # fmt: skip
     run = Run.open(out or default_folder("perplexity", method, asked), "perplexity", asked)
     results = run.results
     if results is None:
-        loaded = load_model(model, dtype, device, attention, revision, trust)
+        loaded = load_model(model, dtype, device, attention, revision, trust, **wider)
         applied = adapters.load(adapter, loaded, strength) if adapter else None
         results = measuring.measure(
             run, loaded, documents, window=size, stride=step, adapter=applied, watcher=console.Bars(as_json)
@@ -99,6 +117,8 @@ def lm_eval(
         Path | None,
         typer.Option(help="Folder of task files of your own. Their YAML may run Python: only folders you trust."),
     ] = None,
+    extend: Extend = None,
+    window: Window = None,
     out: Out = None,
     dtype: Dtype = "auto",
     device: Device = "auto",
@@ -115,15 +135,16 @@ def lm_eval(
     names = tuple(name.strip() for name in tasks.split(",") if name.strip())
     examination = harness.Examination(names, limit, shots, batch, chat, str(include) if include else None)
     method = adapters.describe(adapter)["method"] if adapter else "base"
+    wider = window_settings(extend, window)
     asked = {"model": model, "revision": revision, "dtype": dtype, "attention": attention,
              "adapter": adapter and str(adapter), "adapter_digest": adapter and adapters.digest(adapter),
              "strength": strength, "base": base, "lm_eval": harness.version(),
-             **plain(examination)}  # fmt: skip
+             **plain(examination), **wider}  # fmt: skip
     run = Run.open(out or default_folder("lm-eval", method, asked), "lm-eval", asked)
     results = run.results
     if results is None:
         manager = harness.task_manager(examination)
-        loaded = load_model(model, dtype, device, attention, revision, trust)
+        loaded = load_model(model, dtype, device, attention, revision, trust, **wider)
         applied = adapters.load(adapter, loaded, strength) if adapter else None
         results = harness.examine(run, loaded, examination, manager, adapter=applied, with_base=base)
     if as_json:
@@ -134,14 +155,6 @@ def lm_eval(
         _show_table(["task", "metric", "n", "difference", "low", "high", "only_first", "only_second", "p_value"],
                     results["pairs"])  # fmt: skip
     console.show_facts({"answers": run.folder})
-
-
-def _count(option: str, typed: str | None) -> int | None:
-    """`2k` -> 2048. UsageError for several."""
-    counts = parse_counts(option, typed) if typed is not None else [None]
-    if len(counts) > 1:
-        raise UsageError(f"{option} takes one number such as 2k, not {typed!r}")
-    return counts[0]
 
 
 def _difference(change: Mapping[str, Any]) -> str:

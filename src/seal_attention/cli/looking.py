@@ -28,6 +28,8 @@ from .options import (
     Strength,
     Task,
     Trust,
+    Window,
+    window_settings,
 )
 
 
@@ -92,6 +94,13 @@ def merge(
         str, typer.Option(help="The model the adapter was tuned on. [default: the one named in the adapter]")
     ] = "",
     strength: Strength = 1.0,
+    extend: Annotated[
+        str | None,
+        typer.Option(
+            help="Window extension to write down, as in `seal tune`. [default: what the adapter was tuned under]"
+        ),
+    ] = None,
+    window: Window = None,
     verify: Annotated[
         bool,
         typer.Option(
@@ -106,15 +115,24 @@ def merge(
     """Fold the scales into the output projections and save a complete model folder that needs no adapter."""
     from .. import adapters
     from ..export import merge as merging
+    from ..export import windows
+    from ..runs import load_json
     from ..tasks.lines import Lines
     from ..tasks.sizing import draw
 
-    base = model or adapters.describe(adapter)["base"]["name"]
-    changed = merging.merge(base, adapter, out, revision=revision, strength=strength)
+    told = adapters.describe(adapter)
+    base = model or told["base"]["name"]
+    tuned_under = told.get("extension", {})
+    wider = {name: tuned_under[name] for name in ("extend", "native_window") if tuned_under}
+    wider |= window_settings(extend, window)
+    changed = merging.merge(base, adapter, out, revision=revision, strength=strength, **wider)
     facts: dict[str, Any] = {"merged": str(out), "base": base, "tensors_changed": len(changed)}
+    if noted := load_json(out / merging.RECORD)["merged"][-1].get("extension"):
+        facts |= {"window": noted["window"], "extension": noted.get("serving") or f"{noted['extend']}, in config.json"}
     if verify:
-        loaded = load_model(base, dtype, device, "auto", revision, False)
-        folded = load_model(str(out), dtype, device, "auto", None, False)
+        loaded = load_model(base, dtype, device, "auto", revision, False, **wider)
+        left_out = {} if windows.in_config(wider.get("extend")) else wider
+        folded = load_model(str(out), dtype, device, "auto", None, False, **left_out)
         samples = draw(Lines(20, 4), "test", 1, 16)
         facts |= merging.verify(loaded, adapters.load(adapter, loaded, strength), folded, samples)
     print_facts(facts, as_json)

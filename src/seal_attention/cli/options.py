@@ -10,6 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import UsageError
+from ..tasks.sizing import parse_counts
+
 Model = Annotated[str, typer.Argument(help="Hub id, model folder, .gguf file, or the embedded smollm2-135m.")]
 Dtype = Annotated[str, typer.Option(help="auto (bfloat16 where the processor has it), float32, bfloat16, float16.")]
 Device = Annotated[str, typer.Option(help="auto (the first GPU if there is one), cpu, cuda, cuda:1, ...")]
@@ -52,6 +55,17 @@ Strength = Annotated[
 Prefixed = Annotated[
     bool, typer.Option("--prefixed", help="Give the answer's first words, so that only the fact itself is asked.")
 ]
+Extend = Annotated[
+    str | None,
+    typer.Option(
+        help="Give the model a longer window without training it: linear:4, ntk:4, dynamic-ntk:4, yarn:4, "
+        "self-extend:32k, dca:4, or plain:4, which runs it past its window as it is (docs/extension.md)."
+    ),
+]
+Window = Annotated[
+    str | None,
+    typer.Option("--window", help="Hold the model's own window down to so many tokens, as in 2k."),
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object for machines, and nothing else, on standard output.")
 ]
@@ -59,6 +73,29 @@ Out = Annotated[
     Path | None,
     typer.Option(help="Run folder; by default one under runs/ named after the settings. Rerun to resume."),
 ]
+
+
+def window_settings(extend: str | None, window: str | None) -> dict[str, Any]:
+    """--extend and --window as a run's settings hold them and `load_model` takes them: only what was given.
+
+    A run from before there were such options is so resumed as ever. UsageError for an unknown extension or no number.
+    """
+    found: dict[str, Any] = {}
+    if extend is not None:
+        from ..extension import parse
+
+        found["extend"] = parse(extend).name
+    if window is not None:
+        found["native_window"] = one_count("--window", window)
+    return found
+
+
+def one_count(option: str, typed: str | None) -> int | None:
+    """`2k` -> 2048. UsageError for several."""
+    counts = [None] if typed is None else parse_counts(option, typed)
+    if len(counts) > 1:
+        raise UsageError(f"{option} takes one number such as 2k, not {typed!r}")
+    return counts[0]
 
 
 def default_folder(command: str, method: str, settings: dict[str, Any]) -> Path:

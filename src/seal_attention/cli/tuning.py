@@ -19,6 +19,7 @@ from .options import (
     Depths,
     Device,
     Dtype,
+    Extend,
     Haystack,
     Json,
     Lengths,
@@ -31,7 +32,9 @@ from .options import (
     Sizes,
     Task,
     Trust,
+    Window,
     default_folder,
+    window_settings,
 )
 
 
@@ -122,6 +125,8 @@ def tune(
             "contexts hold on long ones; an addition to the paper's method."
         ),
     ] = None,
+    extend: Extend = None,
+    window: Window = None,
     seed: Seed = 0,
     out: Out = None,
     dtype: Dtype = "auto",
@@ -134,7 +139,7 @@ def tune(
     """Tune an adapter on generated samples; the adapter is a standard PEFT folder inside the run folder."""
     from dataclasses import replace
 
-    from ..models import pick_device
+    from ..devices import pick_device
     from ..prompts import Encoder
     from ..runs import PROCESS, Run, plain
     from ..tasks.mixture import mixed
@@ -159,8 +164,9 @@ def tune(
         raise UsageError(f"--samples must be at least 1, not {samples}; 50 is the default")
     selection = Selection(task, lines, length, depths, questions, haystack=haystack, data=data, tuning=True)
     selection.cells(None)  # refuse bad sizes before anything is loaded
+    wider = window_settings(extend, window)
     asked = {"model": model, "revision": revision, "dtype": dtype, "attention": attention, "samples": samples,
-             **plain(selection), **plain(settings)}  # fmt: skip
+             **plain(selection), **plain(settings), **wider}  # fmt: skip
     held_out = 0
     if lr == rate_search.AUTO:
         asked["lr"], held_out = lr, rate_search.HELD_OUT
@@ -168,7 +174,7 @@ def tune(
         run = Run.open(out or default_folder("tune", method, asked), "tune", asked)
     results = run.results
     if results is None:
-        loaded = load_model(model, dtype, device, attention, revision, trust)
+        loaded = load_model(model, dtype, device, attention, revision, trust, **wider)
         encoder = Encoder(loaded.tokenizer)
         cells, shares = _cells(selection, encoder)
         drawn = mixed(cells, shares, samples + held_out, seed, encoder.budget)
@@ -215,7 +221,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Say before a long job what it will take: tokens, estimated peak memory and time on this machine."""
-    from .. import models, planning
+    from .. import devices, models, planning
     from ..prompts import Encoder
     from ..tasks.mixture import mixed
     from ..tuning import rate_search
@@ -223,7 +229,7 @@ def plan(
 
     # Refused as `seal tune` would refuse them.
     settings = TuneSettings("seal-c", _rate(lr, "seal-c"), False, readings, batch, checkpoint, offload)
-    target = models.pick_device(device)
+    target = devices.pick_device(device)
     bare = models.skeleton(model, models.local_folder(model, revision), trust_remote_code=trust)
     selection = Selection(task, lines, length, depths, questions, haystack=haystack, data=data, tuning=True)
     encoder = Encoder(bare.tokenizer)
@@ -234,7 +240,7 @@ def plan(
     facts = planning.plan(
         bare,
         first,
-        models.pick_dtype(dtype, target),
+        devices.pick_dtype(dtype, target),
         target,
         contexts=samples,
         questions=sum(len(sample.questions) for sample in drawn[:samples]),

@@ -149,7 +149,7 @@ def evaluate_together(
     watcher.end()
     found = [rows_of(job.run.records(PREDICTIONS), job.method) for job in jobs]
     for job, rows in zip(jobs, found, strict=True):
-        job.run.finish({"rows": rows})
+        job.run.finish({"rows": rows, "native_window": model.native_window, "window": model.window})
     return found
 
 

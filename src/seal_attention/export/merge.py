@@ -21,12 +21,14 @@ from safetensors import safe_open
 
 from .. import adapters, models
 from ..errors import SealError, UsageError
+from ..extension import extended
 from ..generation import answer_questions, stop_ids
 from ..models import LoadedModel, OutputProjection
 from ..prompts import Encoder
 from ..runs import load_json, save_json, write_failure
 from ..samples import Sample
 from ..shared_prefix import PrefixCache, answer_logits
+from .windows import note_of, save_config
 
 RECORD = "seal_merged.json"
 KEPT_BESIDE = {
@@ -41,10 +43,18 @@ KEPT_BESIDE = {
 
 
 def merge(
-    name: str, adapter_folder: Path, out: Path, *, revision: str | None = None, strength: float = 1.0
+    name: str,
+    adapter_folder: Path,
+    out: Path,
+    *,
+    revision: str | None = None,
+    strength: float = 1.0,
+    extend: str | None = None,
+    native_window: int | None = None,
 ) -> list[str]:
     """Write `out`: the model `name` with the adapter merged; returns the names of the tensors that changed.
 
+    A window extension goes into config.json where that can say it (windows.py), and into the record in any case.
     UsageError where the adapter is not SEAL-H/C, was made for another model, or is merged already (naming both), where
     the base is quantised or not in safetensors, or where `out` exists; SealError where it can't be written. `out`
     appears whole or not at all.
@@ -53,7 +63,7 @@ def merge(
     _require_mergeable(name, source, adapter_folder)
     if out.exists():
         raise UsageError(f"--out {out} exists already; choose a new folder for the merged model")
-    bare = models.skeleton(name, source)
+    bare = extended(models.skeleton(name, source), extend, native_window)
     places = _places(source, bare.projections, name)
     fingerprint = models.fingerprint(
         bare.model.config, bare.projections, lambda projection: _read(places[projection.name], projection)
@@ -65,6 +75,7 @@ def merge(
         whole = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
         try:
             _copy_beside(source, whole)
+            save_config(bare, whole)
             for shard in sorted({place.file for place in places.values()} | set(source.glob("*.safetensors"))):
                 shutil.copyfile(shard, whole / shard.name)
             for projection in bare.projections:
@@ -75,6 +86,7 @@ def merge(
                 "digest": adapters.digest(adapter_folder),
                 "base": name,
                 "strength": strength,
+                **note_of(bare),
             }
             save_json(whole / RECORD, {"merged": [*held, entry]})
             whole.chmod(0o755)

@@ -12,7 +12,7 @@ from .folders import RunFolder
 from .panels import Panel
 from .plotting import colour, dash, layout, plain, symbol
 from .scores import Score
-from .sizes import Size, unit_noun, unit_words
+from .sizes import TOKENS, Size, unit_noun, unit_words
 from .wording import SPACE, bare_percent, interval, percent, sample_size
 
 if TYPE_CHECKING:
@@ -69,6 +69,15 @@ def score_figure(exhibit: Exhibit) -> go.Figure:
             hovertemplate="%{text}<extra></extra>",
         )
     figure.update_layout(layout(x_title=plain(f"{unit_words(exhibit.unit)} (log scale)")), margin={"r": 24})
+    for window, noted in _native_windows(exhibit.runs, exhibit):
+        figure.add_scatter(
+            x=[window, window],
+            y=[-3, 103],
+            name=plain(noted),
+            mode="lines",
+            line={"color": "var(--quiet)", "width": 1.2, "dash": "dot"},
+            hoverinfo="skip",
+        )
     ends = [math.log10(size.amount) for size in (exhibit.sizes[0], exhibit.sizes[-1])]
     room = 0.08 * (ends[1] - ends[0]) or 0.1
     named = _apart(exhibit.sizes)
@@ -114,6 +123,14 @@ def depth_map_figure(panel: Panel, run: RunFolder) -> go.Figure:
         )
     )
     figure.update_layout(layout(x_title=plain(unit_words(panel.unit))))
+    for window, noted in _native_windows([run], panel):
+        within = sum(size.amount <= window for size in panel.sizes)
+        line = {"color": "var(--text)", "width": 2, "dash": "dot"}
+        figure.add_vline(x=within - 0.5, line=line)
+        figure.add_annotation(
+            x=within - 0.5, y=1, yref="paper", yanchor="bottom", xanchor="center", text=plain(noted), showarrow=False
+        )
+        figure.update_layout(margin={"t": 24})
     columns = _spread([size.short for size in panel.sizes])
     figure.update_xaxes(type="category", showgrid=False, tickvals=columns, tickangle=0)
     figure.update_yaxes(
@@ -127,6 +144,16 @@ def depth_map_figure(panel: Panel, run: RunFolder) -> go.Figure:
         tickcolor="rgba(0,0,0,0)",
     )
     return figure
+
+
+def _native_windows(runs: Sequence[RunFolder], exhibit: Exhibit) -> list[tuple[int, str]]:
+    """Native windows of the runs' models that lie on an axis of lengths, each with what the figure calls it."""
+    if exhibit.unit != TOKENS:
+        return []
+    windows = sorted({run.native_window for run in runs if run.native_window})
+    shortest, longest = exhibit.sizes[0].amount, exhibit.sizes[-1].amount
+    shown = [window for window in windows if shortest <= window <= longest]
+    return [(window, f"native window, {Size(TOKENS, window).name}") for window in shown]
 
 
 def _told(exhibit: Exhibit, size: Size, score: Score) -> str:

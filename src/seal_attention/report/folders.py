@@ -51,7 +51,10 @@ class HeadMap:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run as it lies on disk. `label` names it everywhere on the page; `twin` counts earlier runs of its method."""
+    """A run as it lies on disk. `label` names it everywhere on the page; `twin` counts earlier runs of its method.
+
+    `native_window` is what the model was made for (or held down to), in tokens, where the run's results say it.
+    """
 
     folder: Path
     manifest: Mapping[str, Any]
@@ -60,6 +63,7 @@ class RunFolder:
     steps: tuple[Step, ...] = ()
     adapter: Mapping[str, Any] = field(default_factory=dict)
     head_map: HeadMap | None = None
+    native_window: int | None = None
     label: str = ""
     twin: int = 0
 
@@ -87,9 +91,9 @@ class RunFolder:
 
     @property
     def dialled_method(self) -> str:
-        """The method's name, with its strength where that is not 1."""
-        strength = self.settings.get("strength", 1)
-        name = method_name(self.method)
+        """The method's name, with its window extension, and its strength where that is not 1."""
+        strength, extend = self.settings.get("strength", 1), self.settings.get("extend")
+        name = f"{method_name(self.method)}, {extend}" if extend else method_name(self.method)
         return name if strength == 1 or self.method.startswith("base") else f"{name}, strength {strength}"
 
     @property
@@ -141,7 +145,11 @@ def read_run(folder: Path) -> RunFolder:
         adapter = _read_adapter(folder / ADAPTER)
         head_map = _head_map(adapter, folder / ADAPTER)
         return dataclasses.replace(run, steps=_read_steps(folder / STEPS), adapter=adapter, head_map=head_map)
-    run = dataclasses.replace(run, predictions=_read_predictions(folder / PREDICTIONS))
+    run = dataclasses.replace(
+        run,
+        predictions=_read_predictions(folder / PREDICTIONS),
+        native_window=load_json(folder / RESULTS).get("native_window") if run.finished else None,
+    )
     if run.finished and not run.predictions:
         raise UsageError(f"{folder} holds {RESULTS} but no answers in {PREDICTIONS}; copy the whole run folder")
     return run

@@ -98,11 +98,14 @@ class Panel:
 def base_of(run: RunFolder, runs: Sequence[RunFolder]) -> RunFolder | None:
     """The run of the untouched model that `run` is compared with, under the same prompts; None for base itself.
 
-    A tuned run that was given the answer's first words is held against base given them too.
+    A tuned run that was given the answer's first words is held against base given them too, and one under a window
+    extension against base under the same, where there is such a run.
     """
     tuned = not run.method.startswith("base")
     base = "base-prefixed" if tuned and run.method.endswith(PREFIXED) else "base"
-    return None if run.method == "base" else next((other for other in runs if other.method == base), None)
+    bases = [other for other in runs if other.method == base and run.method != "base"]
+    bases.sort(key=lambda other: other.settings.get("extend") != run.settings.get("extend"))
+    return next(iter(bases), None)
 
 
 def panels_of(runs: Sequence[RunFolder]) -> list[Panel]:
