@@ -74,7 +74,7 @@ def show(
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders of `seal eval` and `seal tune`.")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders of `seal eval`, `seal tune` and `seal probe`.")],
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
     as_json: Json = False,
 ) -> None:
