@@ -19,7 +19,7 @@ def probes(folder: Path, shape: Shape = SMALL) -> list[Path]:
     results = {
         "heads": heads(shape),
         "fast": {"maps": [head_map("first_order", "First-order effect", shape, lines=40)], "rank_correlation": 0.71},
-        "quadrants": {"rows": rows(), "q1_heads": 41, "q3_heads": 52},
+        "quadrants": {"rows": rows(), "q1_heads": [[2, 1], [7, 1]], "best": {"q1": 0.5, "q3": 1.5}},
         "channels": {"strips": strips()},
         "direct": direct(shape),
         "retrieval": {"maps": [head_map("retrieval_score", "Retrieval score", shape, low=0.0, unit="share")]},
@@ -34,15 +34,8 @@ def probes(folder: Path, shape: Shape = SMALL) -> list[Path]:
 
 def probe(folder: Path, kind: str, results: Mapping[str, Any] | None, *, model: str = MODEL, **settings: Any) -> Path:
     """One run with those results, unfinished without."""
-    settings = {
-        "probe": kind,
-        "model": model,
-        "method": "base",
-        "revision": None,
-        "dtype": "auto",
-        "task": "lines",
-    } | settings
-    write(folder, "probe", settings, None if results is None else {"probe": kind, **results})
+    known = {"probe": kind, "model": model, "method": "base", "tasks": "lines", "lines": "20,40"}
+    write(folder, "probe", known | settings, None if results is None else {"probe": kind, **results})
     write_lines(folder / "heads.jsonl", [{"layer": None, "head": None}, {"layer": 0, "head": 0}])
     return folder
 
@@ -67,25 +60,27 @@ def heads(shape: Shape = SMALL) -> dict[str, Any]:
         "ablation_log_probability": "Change of log-probability, head silenced",
     }
     maps = [head_map(name, title, shape, lines=lines) for name, title in titles.items() for lines in (20, 40)]
-    points = [
-        {
-            "layer": layer,
-            "head": head,
-            "x": round(x, 2),
-            "y": round(y, 2),
-            "quadrant": quadrant(round(x, 2), round(y, 2)),
-        }
+    for held in maps:
+        for end, step in (("low", -0.05), ("high", 0.05)):
+            held[end] = [[value + step for value in row] for row in held["values"]]
+    changes = [
+        (layer, head, *(round(held["values"][layer][head], 2) for held in maps[:2]))
         for layer in range(shape[0])
         for head in range(shape[1])
-        for x, y in [(maps[0]["values"][layer][head], maps[1]["values"][layer][head])]
     ]
+    points = [{"layer": a, "head": b, "x": x, "y": y, "quadrant": quadrant(x, y)} for a, b, x, y in changes]
     title = {"title": "Change of accuracy at two sizes", "x_title": "at 20 lines", "y_title": "at 40 lines"}
     return {
         "maps": maps,
         "scatter": [{**title, "points": points}],
-        "questions": 64,
-        "stability": {"20": 0.81, "40": 0.77},
+        "questions": [{"task": "lines", "cell": {"lines": lines}, "n": 64, "accuracy": 0.25} for lines in (20, 40)],
+        "stability": {"between": [{"measure": "accuracy", "cells": cells(), "heads": 270, "spearman": 0.812}]},
     }
+
+
+def cells() -> list[dict[str, Any]]:
+    """Two sizes."""
+    return [{"task": "lines", "cell": {"lines": lines}} for lines in (20, 40)]
 
 
 def quadrant(x: float, y: float) -> int:
@@ -110,7 +105,8 @@ def strips(channels: int = 64) -> list[dict[str, Any]]:
     dice = random.Random("strips")
     return [
         {
-            "title": "Change of log-probability, channel silenced", "layer": layer, "head": 1, "cell": {"lines": 40},
+            "title": f"Change of log-probability with each channel of layer {layer}, head 1 silenced", "layer": layer,
+            "head": 1, "cell": {"lines": 40},
             "values": [dice.gauss(0, 0.1) for _ in range(channels)], "unit": "nats",
         }
         for layer in (2, 7)
@@ -125,28 +121,41 @@ def direct(shape: Shape = SMALL) -> dict[str, Any]:
         for token, when in sides
     ]
     dice = random.Random("direct")
+    series = [{"name": f"{a}, {b}", "values": [dice.gauss(0, 1) for _ in range(shape[0])]} for a, b in sides]
     bars = [
         {
             "title": f"Direct effect of each layer's {part}", "labels": [str(layer) for layer in range(shape[0])],
-            "series": [{"name": f"{token}, {when}", "values": [dice.gauss(0, 1) for _ in range(shape[0])]} for token, when in sides],
-            "unit": "logits",
+            "series": series, "unit": "logits",
         }
         for part in ("MLP", "attention")
     ]  # fmt: skip
     return {"maps": maps, "bars": bars, "largest_gap": 3.1e-05}
 
 
+def bars_of(series: Mapping[str, list[float]], unit: str) -> dict[str, Any]:
+    """Bars over the labels a and b."""
+    named = [{"name": name, "values": values} for name, values in series.items()]
+    return {"title": "some bars", "labels": ["a", "b"], "series": named, "unit": unit}
+
+
 def mass() -> list[dict[str, Any]]:
     """Where some heads look."""
     labels = [f"layer {layer}, head 1" for layer in (2, 7, 9)]
     series = [{"name": name, "values": [share, 0.3, 0.5]} for name, share in (("needle", 0.4), ("first token", 0.5))]
-    return [{"title": "Attention mass", "labels": labels, "series": series, "unit": "share"}]
+    return [{"title": "Where attention goes", "labels": labels, "series": series, "unit": "share of attention"}]
 
 
 def agree(shape: Shape = SMALL) -> dict[str, Any]:
-    """Three maps, their rank correlations and the overlap of their top heads."""
-    pairs = (("learnt scale", "ablation", 0.31), ("learnt scale", "retrieval", 0.12), ("ablation", "retrieval", -0.4))
+    """Three measures, their rank correlations and the overlap of their top heads."""
+    pairs = (
+        ("seal-h scale", "ablation effect", 0.31),
+        ("seal-h scale", "retrieval score", 0.12),
+        ("ablation effect", "retrieval score", None),
+    )
+    interval = {"low": 0.05, "high": 0.4}
     return {
-        "correlations": [{"a": a, "b": b, "spearman": r, "n": shape[0] * shape[1]} for a, b, r in pairs],
-        "overlap": [{"a": a, "b": b, "top": 27, "shared": 9} for a, b, _ in pairs],
+        "heads": shape[0] * shape[1],
+        "measures": [{"name": name, "model": MODEL, "top": "highest"} for name in ("seal-h scale", "ablation effect")],
+        "correlations": [{"a": a, "b": b, "spearman": r, **interval, "n": shape[0] * shape[1]} for a, b, r in pairs],
+        "overlap": [{"a": a, "b": b, "top": 27, "shared": 9, "expected": 2.7, "p_value": 3e-05} for a, b, _ in pairs],
     }

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .head_map import HeadMap
-from .plotting import layout, plain
+from .plotting import OFF_THE_SQUARES, layout, plain
 from .probes import Scatter, Strip
-from .wording import MINUS
+from .wording import MINUS, between, plain_number
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -36,20 +36,22 @@ def head_map_figure(held: HeadMap, span: float) -> go.Figure:
     """
     import plotly.graph_objects as go
 
-    columns = [[row[head] if head < len(row) else None for row in held.values] for head in range(held.heads)]
     figure = go.Figure(
         go.Heatmap(
             x=[str(layer) for layer in held.layers],
             y=[str(head) for head in range(held.heads)],
-            z=[[_short(value) for value in row] for row in columns],
+            z=[[_short(value) for value in row] for row in _by_head(held, held.values)],
             zmin=held.neutral - span,
             zmax=held.neutral + span,
             colorscale=DIVERGING,
             xgap=1,
             ygap=1,
-            hovertemplate=f"layer %{{x}}, head %{{y}}: {_read_out(held)}<extra></extra>",
+            customdata=_intervals(held),
+            hovertemplate=f"layer %{{x}}, head %{{y}}: {_read_out(held)}%{{customdata}}<extra></extra>"
+            if held.low
+            else f"layer %{{x}}, head %{{y}}: {_read_out(held)}<extra></extra>",
             hoverongaps=False,
-            colorbar=_bar(),
+            colorbar=_bar(held.neutral, span),
         )
     )
     figure.update_layout(layout(x_title="layer"))
@@ -111,13 +113,26 @@ def strips_figure(strips: Sequence[Strip], names: Sequence[str]) -> go.Figure:
             ygap=3,
             hovertemplate=f"%{{y}}, channel %{{x}}: %{{z:+.3~g}} {plain(strips[0].unit)}<extra></extra>",
             hoverongaps=False,
-            colorbar=_bar(),
+            colorbar=_bar(0.0, span),
         )
     )
     figure.update_layout(layout(x_title="channel"))
     figure.update_xaxes(showgrid=False, nticks=9)
-    figure.update_yaxes(type="category", showgrid=False, autorange="reversed")
+    figure.update_yaxes(type="category", showgrid=False, autorange="reversed", **OFF_THE_SQUARES)
     return figure
+
+
+def _by_head(held: HeadMap, rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """Layers of heads -> heads of layers, None where a layer has fewer heads."""
+    return [[row[head] if head < len(row) else None for row in rows] for head in range(held.heads)]
+
+
+def _intervals(held: HeadMap) -> list[list[str]] | None:
+    """What a hover says behind each value, where the values have intervals."""
+    if not held.low or not held.high:
+        return None
+    ends = [list(zip(lows, highs, strict=True)) for lows, highs in zip(held.low, held.high, strict=True)]
+    return [[between(*pair) if pair else "" for pair in row] for row in _by_head(held, ends)]
 
 
 def _read_out(held: HeadMap) -> str:
@@ -131,5 +146,8 @@ def _short(value: float | None) -> float | None:
     return value if not value else round(value, 3 - math.floor(math.log10(abs(value))))
 
 
-def _bar() -> dict[str, Any]:
-    return {"thickness": 10, "outlinewidth": 0, "nticks": 5, "x": 1.01, "xpad": 4, "len": 1.0}
+def _bar(neutral: float, span: float) -> dict[str, Any]:
+    """A colour bar that tells the neutral value and both ends."""
+    ticks = [neutral - span, neutral, neutral + span]
+    look = {"thickness": 10, "outlinewidth": 0, "x": 1.01, "xpad": 4, "len": 1.0}
+    return {**look, "tickvals": ticks, "ticktext": [plain_number(tick) for tick in ticks]}

@@ -8,23 +8,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+Rows = tuple[tuple[float | None, ...], ...]
+
 
 @dataclass(frozen=True)
 class HeadMap:
     """A number for every head: `values[i]` are the heads of `layers[i]`, None where there is none.
 
     `name` says which quantity it is, the same for maps that may be compared square by square; `neutral` is its value
-    for a head that makes no difference. `noun` stands before a value that is read out, `unit` behind it.
+    for a head that makes no difference. `noun` stands before a value that is read out, `unit` behind it; `low` and
+    `high` are the ends of each value's interval, where it has one.
     """
 
     layers: tuple[int, ...]
-    values: tuple[tuple[float | None, ...], ...]
+    values: Rows
     name: str = "scale"
     title: str = ""
     neutral: float = 1.0
     noun: str = ""
     unit: str = ""
     cell: Mapping[str, int] = field(default_factory=dict)
+    low: Rows = ()
+    high: Rows = ()
 
     @property
     def heads(self) -> int:
@@ -54,14 +59,21 @@ def span_of(maps: Sequence[HeadMap]) -> float:
 
 def head_map(layers: Any, values: Any, **facts: Any) -> HeadMap:
     """Lists as JSON has them -> a map; ValueError or TypeError where they are no layers with a number a head."""
-    found = HeadMap(
-        tuple(int(layer) for layer in layers), tuple(tuple(number(value) for value in row) for row in values), **facts
-    )
+    found = HeadMap(tuple(int(layer) for layer in layers), rows(values), **facts)
     if len(found.layers) != len(found.values):
         raise ValueError(f"names {len(found.layers)} layers but scales of {len(found.values)}")
     if not found.values or not all(found.values):
         raise ValueError("names a layer without heads")
+    if any(
+        [len(row) for row in ends] != [len(row) for row in found.values] for ends in (found.low, found.high) if ends
+    ):
+        raise ValueError("names intervals of other heads than values")
     return found
+
+
+def rows(values: Any) -> Rows:
+    """`number` of each head of each layer."""
+    return tuple(tuple(number(value) for value in row) for row in values)
 
 
 def number(value: Any) -> float | None:

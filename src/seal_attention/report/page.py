@@ -3,6 +3,7 @@
 
 Text from models and files comes in through `element` (escaped) or as JSON without a single `<`. Should anything slip
 through, it would still not run: the policy names the two scripts of the page by their hashes and allows no other.
+Images may come from the page itself alone (`data:`, `blob:`): plotly.js turns figures into PNG that way (export.py).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 LARGEST = 5_900_000  # bytes, 4.8 million of them plotly.js: what still opens at once, and goes through a mail
 POLICY = (
-    "default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; "
     "form-action 'none'"
 )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import UsageError
-from .head_map import HeadMap, head_map, number, numbers
+from .head_map import HeadMap, head_map, number, numbers, rows
 
 GENERIC = ("probe", "maps", "scatter", "strips", "bars", "rows", "correlations", "overlap")  # all else are facts
 Part = TypeVar("Part")
@@ -38,7 +38,7 @@ class Scatter:
 
 @dataclass(frozen=True)
 class Strip:
-    """A number for every channel of one head; 0 makes no difference."""
+    """A number for every channel of one head; 0 makes no difference. `title` says of what, without the head."""
 
     title: str
     layer: int
@@ -72,14 +72,22 @@ class Row:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How two maps of the heads agree: Spearman's rank correlation over `n` heads, and shared heads among the top."""
+    """How two maps of the heads agree.
+
+    Spearman's rank correlation over `n` heads with its interval from `low` to `high`; or how many of their `top` heads
+    are `shared`, how many are `expected` to be by chance, and with which probability as many are.
+    """
 
     first: str
     second: str
     spearman: float | None = None
-    n: int | None = None
-    top: int | None = None
-    shared: int | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    top: int = 0
+    shared: int = 0
+    expected: float | None = None
+    p_value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +145,8 @@ def _map(record: Mapping[str, Any]) -> HeadMap:
         neutral=float(record["neutral"]),
         unit=str(record["unit"]),
         cell=_cell(record),
+        low=rows(record.get("low", ())),
+        high=rows(record.get("high", ())),
     )
 
 
@@ -153,10 +163,9 @@ def _scatter(record: Mapping[str, Any]) -> Scatter:
 
 
 def _strip(record: Mapping[str, Any]) -> Strip:
-    values = tuple(numbers(record["values"]))
-    return Strip(
-        str(record["title"]), int(record["layer"]), int(record["head"]), values, str(record["unit"]), _cell(record)
-    )
+    layer, head = int(record["layer"]), int(record["head"])
+    title = str(record["title"]).replace(f" of layer {layer}, head {head}", "")
+    return Strip(title, layer, head, tuple(numbers(record["values"])), str(record["unit"]), _cell(record))
 
 
 def _bars(record: Mapping[str, Any]) -> Bars:
@@ -180,8 +189,10 @@ def _row(record: Mapping[str, Any]) -> Row:
 
 
 def _agreement(record: Mapping[str, Any]) -> Agreement:
-    whole = {name: int(record[name]) for name in ("n", "top", "shared") if record.get(name) is not None}
-    return Agreement(str(record["a"]), str(record["b"]), number(record.get("spearman")), **whole)
+    figures = ("spearman", "low", "high", "expected", "p_value")
+    spearman, low, high, expected, p_value = numbers(record.get(name) for name in figures)
+    n, top, shared = (int(record.get(name) or 0) for name in ("n", "top", "shared"))
+    return Agreement(str(record["a"]), str(record["b"]), spearman, low, high, n, top, shared, expected, p_value)
 
 
 def _cell(record: Mapping[str, Any]) -> dict[str, int]:

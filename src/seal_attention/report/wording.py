@@ -79,6 +79,11 @@ def count(number: float, noun: str) -> str:
     return f"{number:,.0f}{SPACE}{noun}{'' if number == 1 else 's'}"
 
 
+def capital(text: str) -> str:
+    """A title with a capital at its start."""
+    return text[:1].upper() + text[1:]
+
+
 def listed(parts: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return " and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))
@@ -108,6 +113,11 @@ def plain_number(value: float) -> str:
     """A measured number with three significant digits, a true minus sign and no exponent where it can be avoided."""
     text = f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
     return text.replace("-", MINUS)
+
+
+def between(low: float | None, high: float | None) -> str:
+    """An interval behind a measured number, ` (\u22120.1 to +0.2)`; nothing where there is none."""
+    return "" if low is None or high is None else f" ({signed_number(low)} to {signed_number(high)})"
 
 
 def signed_number(value: float) -> str:

@@ -7,6 +7,7 @@ Maps of one model are linked: a head pointed at in one is marked in all of them 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat, zip_longest
 from typing import TYPE_CHECKING
 
 from ..folders import ADAPTER, RunFolder
@@ -16,7 +17,7 @@ from ..markup import Html, element, join, table
 from ..parts import figure_place, labelled
 from ..probes import Scatter
 from ..sizes import size_of
-from ..wording import DASH, MINUS, SPACE, plain_number, signed_number
+from ..wording import DASH, MINUS, between, capital, plain_number, signed_number
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -65,20 +66,22 @@ def _of_model(runs: Sequence[RunFolder], linked: str, figures: list[go.Figure]) 
 
 def _map_place(run: RunFolder, held: HeadMap, span: float, linked: str, figures: list[go.Figure]) -> Html:
     """One map under what it shows, with the heads that stand out in it."""
-    name = held.title + _at(held) if held.title else f"Learnt scales of {run.label}"
+    name = capital(held.title) + _at(held) if held.title else f"Learnt scales of {run.label}"
     ends = [f"layer {layer}, head {head} ({_told(value, held)})" for value, layer, head in _ends(held)]
     highest, lowest = ("Loudest", "Quietest") if run.head_map else ("Highest", "Lowest")
     outstanding = f"{highest}: {ends[1]}. {lowest}: {ends[0]}." if ends else "No head has a value."
+    ends_of = zip(held.low, held.high, strict=True) if held.low and held.high else repeat(((), ()))
     rows = [
-        [f"layer {layer}", *(DASH if value is None else plain_number(value) for value in row)]
-        for layer, row in zip(held.layers, held.values, strict=True)
+        [f"layer {layer}", *(_cell(*told) for told in zip_longest(row, *ends))]
+        for layer, row, ends in zip(held.layers, held.values, ends_of, strict=False)
     ]
     header = ["Layer", *(f"head {head}" for head in range(held.heads))]
     unit = f" ({held.unit})" if held.unit else ""
     behind = table(f"{run.label}: {name}{unit}, every head", header, rows, "numbers")
     caption = _caption(run, name, outstanding)
     figure = head_map_figure(held, span)
-    return figure_place(figures, figure, f"{name}, {run.label}", caption, behind, "map", linked, rows=held.heads)
+    named = f"{name}, {run.label}" if held.title else name
+    return figure_place(figures, figure, named, caption, behind, "map", linked, rows=held.heads)
 
 
 def _caption(run: RunFolder, name: str, note: str) -> Html:
@@ -88,19 +91,20 @@ def _caption(run: RunFolder, name: str, note: str) -> Html:
 
 
 def _told(value: float, held: HeadMap) -> str:
-    return (
-        signed_number(value)
-        if held.signed
-        else f"{value:.2f}".replace("-", MINUS)
-        if held.noun
-        else plain_number(value)
-    )
+    """A value as the heads that stand out have it: a change with its sign, a scale with two decimals."""
+    if held.noun:
+        return f"{value:.2f}".replace("-", MINUS)
+    return signed_number(value) if held.signed else plain_number(value)
+
+
+def _cell(value: float | None, low: float | None, high: float | None) -> str:
+    return DASH if value is None else plain_number(value) + between(low, high)
 
 
 def _at(held: HeadMap) -> str:
     """The size that a map was measured at, where its title does not say it."""
-    name = size_of(held.cell).name if held.cell else ""
-    return f", at {name}" if name and name.replace(SPACE, " ") not in held.title else ""
+    said = all(f"{amount:,}" in held.title or str(amount) in held.title for amount in held.cell.values())
+    return "" if said else f", at {size_of(held.cell).name}"
 
 
 def _ends(held: HeadMap) -> list[tuple[float, int, int]]:

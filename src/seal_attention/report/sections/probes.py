@@ -9,15 +9,29 @@ from typing import TYPE_CHECKING, Any
 from ..folders import RunFolder
 from ..head_figures import strips_figure
 from ..markup import Html, element, table
-from ..parts import figure_place, labelled
+from ..parts import figure_place, labelled, loose
 from ..probe_figures import agreement_figure, bars_figure, settings_figure
 from ..probes import Agreement, Bars, Probe, Row, Strip
 from ..sizes import size_of
-from ..wording import CONFIDENCE, DASH, count, interval, listed, percent, plain_number, signed_number
+from ..wording import (
+    CONFIDENCE,
+    DASH,
+    between,
+    capital,
+    chance,
+    clipped,
+    count,
+    interval,
+    listed,
+    percent,
+    plain_number,
+    signed_number,
+)
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+SIZES = {"lines": "lines", "lengths": "tokens"}  # as they were typed, and what they count
 MOST_ROWS = 50  # of a list among the results that the page has no figure for
 
 
@@ -34,17 +48,20 @@ def probes_section(runs: Sequence[RunFolder], figures: list[go.Figure]) -> list[
 
 def _measured(run: RunFolder) -> Html:
     """What was probed, on what; and where its maps are."""
-    told = {
-        name: run.settings[name] for name in ("task", "tasks", "lines", "length", "lengths") if name in run.settings
-    }
-    words = [run.model, *(f"{name.replace('_', ' ')} {value}" for name, value in told.items() if value)]
+    typed = {noun: str(run.settings.get(name) or "").replace(",", ", ") for name, noun in SIZES.items()}
+    sizes = [f"{amounts} {noun}" for noun, amounts in typed.items() if amounts]
+    asked = " at ".join(filter(None, (_tasks(run), *sizes)))
+    words = [": ".join(filter(None, (run.model, asked)))]
     if run.probe is None:
         words.append(f"unfinished: {count(run.records, 'record')} so far, and no results yet")
     drawn = [(len(held), noun) for held, noun in _drawn_above(run.probe) if held]
     link = element("a", listed([count(*held) for held in drawn]), href="#heads")
-    return element(
-        "p", f"{', '.join(words)}.", *([" ", link, " above, among those of the heads."] if drawn else []), class_="note"
-    )
+    above = [" ", link, " above, among those of the heads."] if drawn else []
+    return element("p", f"{', '.join(words)}.", *above, class_="note")
+
+
+def _tasks(run: RunFolder) -> str:
+    return str(run.settings.get("tasks") or run.settings.get("task") or "").replace(",", ", ")
 
 
 def _drawn_above(probe: Probe | None) -> list[tuple[Sequence[Any], str]]:
@@ -80,7 +97,7 @@ def _settings(run: RunFolder, rows: Sequence[Row], figures: list[go.Figure]) -> 
     cells = [[percent(row.accuracy), interval(row.low, row.high), f"{row.n:,}"] for row in rows]
     behind = table(caption, ["Setting", "Right", "Interval", "n"], [[n, *c] for n, c in zip(names, cells, strict=True)])
     figure = settings_figure(rows, names)
-    return figure_place(figures, figure, f"{run.label}, {what}", caption, behind, "settings", rows=len(rows))
+    return figure_place(figures, figure, f"{what}, {run.label}", caption, behind, "settings", rows=len(rows))
 
 
 def _size(row: Row) -> str:
@@ -105,10 +122,10 @@ def _row_names(rows: Sequence[Row]) -> list[str]:
 def _bars(run: RunFolder, bars: Bars, figures: list[go.Figure]) -> Html:
     header = ["", *(name for name, _ in bars.series)]
     rows = [[label, *(_signed(values[place]) for _, values in bars.series)] for place, label in enumerate(bars.labels)]
-    caption = f"{bars.title}{f' ({bars.unit})' if bars.unit else ''}"
+    caption = f"{capital(bars.title)}{f' ({bars.unit})' if bars.unit else ''}"
     behind = table(caption, header, rows, "numbers")
     figure = bars_figure(bars)
-    return figure_place(figures, figure, f"{run.label}, {bars.title}", caption, behind, runs=len(bars.series))
+    return figure_place(figures, figure, f"{bars.title}, {run.label}", caption, behind, runs=len(bars.series))
 
 
 def _strips(run: RunFolder, strips: Sequence[Strip], figures: list[go.Figure]) -> Html:
@@ -126,56 +143,52 @@ def _strips(run: RunFolder, strips: Sequence[Strip], figures: list[go.Figure]) -
     rows = [[name, *map(_signed, strip.values)] for name, strip in zip(names, strips, strict=True)]
     behind = table(f"{title}, every channel", ["Head", *map(str, range(channels))], rows, "numbers")
     figure = strips_figure(strips, names)
-    return figure_place(figures, figure, f"{run.label}, {title}", caption, behind, "strips", rows=len(strips))
+    return figure_place(figures, figure, f"{title}, {run.label}", caption, behind, "strips", rows=len(strips))
 
 
 # ---- agreements and other results
 
 
 def _agreements(run: RunFolder, agreements: Sequence[Agreement], figures: list[go.Figure]) -> list[Html]:
-    ranked = [pair for pair in agreements if pair.spearman is not None]
-    overlaps = [pair for pair in agreements if pair.top is not None]
+    ranked, tops = ([pair for pair in agreements if bool(pair.top) == top] for top in (False, True))
     parts = []
     if ranked:
-        caption = (
-            "Spearman\u2019s rank correlation of the heads by two measures: 1 ranks them alike, 0 without relation."
-        )
+        caption = "Spearman\u2019s rank correlation of the heads by two measures; 1 where both rank them alike."
         rows = [
-            [f"{pair.first} and {pair.second}", signed_number(pair.spearman or 0.0), f"{pair.n or 0:,}"]
+            [f"{pair.first} and {pair.second}", _signed(pair.spearman) + between(pair.low, pair.high), f"{pair.n:,}"]
             for pair in ranked
         ]
-        behind = table(caption, ["Maps", "Correlation", "Heads"], rows)
+        behind = table(f"{caption} In brackets its {CONFIDENCE} interval.", ["Measures", "Correlation", "Heads"], rows)
         names = {name for pair in ranked for name in (pair.first, pair.second)}
         figure = agreement_figure(ranked)
         name = f"{run.label}, rank correlations"
         parts.append(figure_place(figures, figure, name, caption, behind, "agreement", rows=len(names)))
-    if overlaps:
-        heads = {frozenset((pair.first, pair.second)): pair.n for pair in ranked}
-        rows = [_overlap(pair, heads.get(frozenset((pair.first, pair.second)))) for pair in overlaps]
-        caption = "Heads among the top of both maps, and how many chance alone would put there"
-        parts.append(table(caption, ["Maps", "Top", "Shared", "By chance"], rows))
+    if tops:
+        caption = "How many of the top heads two measures share, and how many chance alone would make them share"
+        parts.append(
+            table(caption, ["Measures", "Top", "Shared", "By chance", "Chance of as many"], map(_overlap, tops))
+        )
     return parts
 
 
-def _overlap(pair: Agreement, heads: int | None) -> list[str]:
-    top = pair.top or 0
-    chance = f"{top * top / heads:.1f}" if heads else DASH
-    return [f"{pair.first} and {pair.second}", str(top), str(pair.shared or 0), chance]
+def _overlap(pair: Agreement) -> list[str]:
+    expected = DASH if pair.expected is None else f"{pair.expected:.1f}"
+    probability = DASH if pair.p_value is None else chance(pair.p_value)
+    return [f"{pair.first} and {pair.second}", str(pair.top), str(pair.shared), expected, probability]
 
 
 def _facts(facts: Mapping[str, Any]) -> list[Html]:
     """Results that no figure shows: single values in one table, lists of records in a table each."""
-    single = {name: value for name, value in _flat(facts).items() if not isinstance(value, list | dict)}
-    lists = {name: value for name, value in _flat(facts).items() if _records(value)}
-    parts = []
-    if single:
-        rows = [[_words(name), _value(value)] for name, value in single.items()]
-        parts.append(table("Other results in results.json", ["Result", "Value"], rows, "facts"))
+    flat = _flat(facts)
+    lists = {name: value for name, value in flat.items() if _are_records(value)}
+    single = [[_words(name), loose(_value(value))] for name, value in flat.items() if name not in lists]
+    parts = [table("Other results", ["Result", "Value"], single, "facts")] if single else []
     for name, records in lists.items():
         header = list(dict.fromkeys(key for record in records for key in record))
-        shown = [[_value(record.get(key)) for key in header] for record in records[:MOST_ROWS]]
+        shown = [[_value(record.get(key), key) for key in header] for record in records[:MOST_ROWS]]
         rest = f", {MOST_ROWS} of {len(records):,}: all stand in results.json" if len(records) > MOST_ROWS else ""
-        parts.append(table(f"{_words(name).capitalize()}{rest}", list(map(_words, header)), shown, "numbers"))
+        title = f"{capital(_words(name))}{rest}"
+        parts.append(table(title, [capital(_words(key)) for key in header], shown, "numbers facts"))
     return parts
 
 
@@ -188,13 +201,9 @@ def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _records(value: Any) -> bool:
-    """Whether it is a list of flat records, which a table can show."""
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(r, dict) and r and not any(isinstance(v, list | dict) for v in r.values()) for r in value)
-    )
+def _are_records(value: Any) -> bool:
+    """Whether it is a list of records, which a table can show."""
+    return isinstance(value, list) and bool(value) and all(isinstance(record, dict) and record for record in value)
 
 
 def _words(name: str) -> str:
@@ -205,8 +214,19 @@ def _signed(value: float | None) -> str:
     return DASH if value is None else signed_number(value)
 
 
-def _value(value: Any) -> str:
-    """A value as a table shows it."""
-    if value is None:
+def _value(value: Any, name: str = "") -> str:
+    """Anything that JSON holds, as a table shows it: a cell as its size, a pair of numbers as `layer:head`."""
+    if value is None or value in ({}, []):
         return DASH
-    return plain_number(value) if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return plain_number(value)
+    if isinstance(value, dict):
+        if name == "cell":
+            return size_of(value).name
+        if set(value) == {"task", "cell"}:
+            return f"{value['task']}, {_value(value['cell'], 'cell')}"
+        return ", ".join(f"{_words(key)} {_value(inner, key)}" for key, inner in value.items())
+    if isinstance(value, list):
+        pair = len(value) == 2 and all(isinstance(part, int) for part in value)
+        return clipped((":" if pair else "; ").join(map(_value, value)))
+    return str(value)
