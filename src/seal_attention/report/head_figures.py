@@ -128,11 +128,11 @@ def _by_head(held: HeadMap, rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
 
 
 def _intervals(held: HeadMap) -> list[list[str]] | None:
-    """What a hover says behind each value, where the values have intervals."""
+    """What a hover says behind each value, where the values have intervals; with plotly's own minus sign."""
     if not held.low or not held.high:
         return None
     ends = [list(zip(lows, highs, strict=True)) for lows, highs in zip(held.low, held.high, strict=True)]
-    return [[between(*pair) if pair else "" for pair in row] for row in _by_head(held, ends)]
+    return [[between(*pair).replace(MINUS, "-") if pair else "" for pair in row] for row in _by_head(held, ends)]
 
 
 def _read_out(held: HeadMap) -> str:

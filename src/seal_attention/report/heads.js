@@ -3,8 +3,9 @@
 (() => {
   "use strict";
   const groups = new Map(); // by the model's key: its figures, what screen readers are told, the head pointed at
-  const layersOf = (place) => place.data[0].type === "heatmap" ? place.data[0].x.map(Number) : [];
-  const headsOf = (place) => place.data[0].type === "heatmap" ? place.data[0].y.length : 0;
+  // Every [layer, head] of a figure.
+  const headsOf = (place) => place.data.flatMap((trace) => trace.type === "heatmap"
+    ? trace.x.flatMap((layer) => trace.y.map((head) => [Number(layer), Number(head)])) : trace.customdata);
 
   // Where a figure shows a head: the place for plotly's hover, its value and its box in pixels; null where it does not.
   const find = (place, head) => {
@@ -57,34 +58,29 @@
     group.line.textContent = head ? group.places.map((place) => `${place.dataset.name}, ${told(place, head)}`).join("; ") : "";
   };
 
-  // The next head in the direction of an arrow key, among the layers and heads that the model's figures have.
+  // The next head in the direction of an arrow key, among all that the model's figures have.
   const moved = (group, key) => {
-    const layers = [...new Set(group.places.flatMap((place) => layersOf(place).concat(
-      place.data.flatMap((trace) => (trace.customdata ?? []).map(([layer]) => layer)))))].sort((a, b) => a - b);
-    const most = Math.max(...group.places.map(headsOf), ...group.places.flatMap((place) =>
-      place.data.flatMap((trace) => (trace.customdata ?? []).map(([, head]) => head + 1))));
-    if (!group.head) return { layer: layers[0], head: 0 };
-    const within = (number, count) => Math.min(Math.max(number, 0), count - 1);
+    const heads = group.places.flatMap(headsOf);
+    const [layers, numbers] = [0, 1].map((place) => [...new Set(heads.map((head) => head[place]))].sort((a, b) => a - b));
+    if (!group.head) return { layer: layers[0], head: numbers[0] };
     const [across, down] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[key];
-    return {
-      layer: layers[within(layers.indexOf(group.head.layer) + across, layers.length)],
-      head: within(group.head.head + down, most),
-    };
+    const next = (values, value, by) => values[Math.min(Math.max(values.indexOf(value) + by, 0), values.length - 1)];
+    return { layer: next(layers, group.head.layer, across), head: next(numbers, group.head.head, down) };
   };
 
   const listen = (place, group) => {
-    place.on("plotly_hover", ({ points: [{ x, y, customdata }] }) => {
-      const [layer, head] = customdata ?? [x, y];
+    place.on("plotly_hover", ({ points: [{ x, y, customdata, data }] }) => {
+      const [layer, head] = data.type === "heatmap" ? [x, y] : customdata;
       point(group, { layer: Number(layer), head: Number(head) });
     });
     place.on("plotly_afterplot", () => mark(place, group.head)); // drawn anew: another width, day or night
     place.addEventListener("keydown", (event) => {
       if (event.key === "Escape") point(group, null);
-      if (!event.key.startsWith("Arrow")) return;
-      event.preventDefault();
+      if (!/^Arrow/.test(event.key)) return;
+      event.preventDefault(); // or the page would scroll
       point(group, moved(group, event.key));
       const found = find(place, group.head);
-      if (found) Plotly.Fx.hover(place, [found.at]);
+      if (found) Plotly.Fx.hover(place, [found.at], "xy", true); // silently: it may come after the next key
       else Plotly.Fx.unhover(place);
     });
     place.addEventListener("blur", () => Plotly.Fx.unhover(place));
