@@ -86,6 +86,14 @@ def test_a_map_tells_sign_unit_and_interval_and_says_its_size_once(tmp_path: Pat
     assert "0.25 (+0.1 to +0.5)" in page.text
 
 
+def test_no_head_stands_out_where_all_are_alike_or_none_was_measured(tmp_path: Path) -> None:
+    alike, none = (head_map("a", "b") | {"layers": [0], "values": [[value, value]]} for value in (0.0, None))
+    page = page_of(tmp_path, probe(tmp_path / "probe", "heads", {"maps": [alike, none]}))
+    assert "All heads have the same value (0)." in page.text
+    assert "No head has a value." in page.text
+    assert "Highest" not in page.text
+
+
 def test_the_scatter_holds_every_head_in_its_quadrant(tmp_path: Path) -> None:
     found = probed(tmp_path, "heads", **heads()).scatters[0]
     traces = scatter_figure(found).data

@@ -67,9 +67,6 @@ def _of_model(runs: Sequence[RunFolder], linked: str, figures: list[go.Figure]) 
 def _map_place(run: RunFolder, held: HeadMap, span: float, linked: str, figures: list[go.Figure]) -> Html:
     """One map under what it shows, with the heads that stand out in it."""
     name = capital(held.title) + _at(held) if held.title else f"Learnt scales of {run.label}"
-    ends = [f"layer {layer}, head {head} ({_told(value, held)})" for value, layer, head in _ends(held)]
-    highest, lowest = ("Loudest", "Quietest") if run.head_map else ("Highest", "Lowest")
-    outstanding = f"{highest}: {ends[1]}. {lowest}: {ends[0]}." if ends else "No head has a value."
     ends_of = zip(held.low, held.high, strict=True) if held.low and held.high else repeat(((), ()))
     rows = [
         [f"layer {layer}", *(_cell(*told) for told in zip_longest(row, *ends))]
@@ -78,7 +75,7 @@ def _map_place(run: RunFolder, held: HeadMap, span: float, linked: str, figures:
     header = ["Layer", *(f"head {head}" for head in range(held.heads))]
     unit = f" ({held.unit})" if held.unit else ""
     behind = table(f"{run.label}: {name}{unit}, every head", header, rows, "numbers")
-    caption = _caption(run, name, outstanding)
+    caption = _caption(run, name, _outstanding(held))
     figure = head_map_figure(held, span)
     named = f"{name}, {run.label}" if held.title else name
     return figure_place(figures, figure, named, caption, behind, "map", linked, rows=held.heads)
@@ -107,10 +104,16 @@ def _at(held: HeadMap) -> str:
     return "" if said else f", at {size_of(held.cell).name}"
 
 
-def _ends(held: HeadMap) -> list[tuple[float, int, int]]:
-    """The lowest and the highest head."""
-    measured = held.measured
-    return [min(measured), max(measured)] if measured else []
+def _outstanding(held: HeadMap) -> str:
+    """The highest and the lowest head, where heads differ."""
+    if not held.measured:
+        return "No head has a value."
+    lowest, highest = (f"layer {layer}, head {head} ({_told(value, held)})"
+                       for value, layer, head in (min(held.measured), max(held.measured)))  # fmt: skip
+    if min(held.measured)[0] == max(held.measured)[0]:
+        return f"All heads have the same value ({_told(held.measured[0][0], held)})."
+    words = ("Loudest", "Quietest") if held.noun else ("Highest", "Lowest")
+    return f"{words[0]}: {highest}. {words[1]}: {lowest}."
 
 
 def _scatter_place(run: RunFolder, scatter: Scatter, linked: str, figures: list[go.Figure]) -> Html:
