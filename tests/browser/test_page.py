@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,19 +16,16 @@ sys.path.append(str(Path(__file__).parents[1] / "report"))
 
 import several
 from fabricated import evaluation, prediction, tuning, write, write_lines
+from opening import CHROMIUM, OPEN_ALL, SQUARE, UNDRAWN, WIDEST, Opened, chromium, soon
+from opening import opened as opening
 
 from seal_attention.report import build_report
 from seal_attention.tasks import GROUPS
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")]
 
 ATTACK = "</script><script>window.hit = 1</script><img src=http://127.0.0.1:9/x onerror='window.hit = 2'>"
-SQUARE = """(place, [column, row]) => {
-    const box = place.querySelector(".nsewdrag").getBoundingClientRect();
-    return [box.x + place._fullLayout.xaxis.c2p(column), box.y + place._fullLayout.yaxis.c2p(row)];
-}"""
 GROUNDS_AND_INKS = """() => [...document.querySelectorAll(".plot.depths")].flatMap(place => {
     return [...place.querySelectorAll(".heatmap-label text")].map(label => {
         const value = Number(label.textContent) / 100;
@@ -42,12 +37,8 @@ GROUNDS_AND_INKS = """() => [...document.querySelectorAll(".plot.depths")].flatM
 })"""
 END_OF_THE_SCALE = "() => getComputedStyle(document.documentElement).getPropertyValue('--score-4').trim()"
 GROUND_OF_A_MAP = "() => [...document.querySelectorAll('.plot.depths')].at(-1)._fullData[0].colorscale[4][1]"
-UNDRAWN = "() => [...document.querySelectorAll('.plot')].filter(place => !place.querySelector('.main-svg')).length"
-WIDEST = "() => document.documentElement.scrollWidth"
-OPEN_ALL = "() => document.querySelectorAll('details').forEach(details => details.open = true)"
 KEEP = "() => document.querySelectorAll('details').forEach(details => details.first = details.open)"
 AS_FIRST = "() => document.querySelectorAll('details').forEach(details => details.open = details.first)"
-Opened = tuple[Any, list[str], list[str]]
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +55,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium has none to offer to root
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=sandbox)
-        yield chromium
-        chromium.close()
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
@@ -90,13 +78,17 @@ def full_address(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def page_of_all(browser: Any, address: str) -> Iterator[Opened]:
     """The first page, opened once."""
-    yield from opening(browser, address)
+    with opening(browser, address) as opened:
+        opened[0].evaluate(KEEP)
+        yield opened
 
 
 @pytest.fixture(scope="module")
 def full_page_of_all(browser: Any, full_address: str) -> Iterator[Opened]:
     """The full page, opened once."""
-    yield from opening(browser, full_address)
+    with opening(browser, full_address) as opened:
+        opened[0].evaluate(KEEP)
+        yield opened
 
 
 @pytest.fixture
@@ -119,21 +111,6 @@ def as_new(opened: Opened) -> Opened:
     page.evaluate(AS_FIRST)
     assert soon(page, UNDRAWN, 0)
     return opened
-
-
-def opening(browser: Any, address: str) -> Iterator[Opened]:
-    page = browser.new_page(viewport={"width": 1100, "height": 800}, color_scheme="light")
-    page.set_default_timeout(120_000)  # on a machine that has other things to do
-    said: list[str] = []
-    asked: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(address)
-    assert soon(page, UNDRAWN, 0)  # figures come one after the other
-    page.evaluate(KEEP)
-    yield page, said, asked
-    page.close()
 
 
 def test_page_is_drawn_without_a_word_in_the_console_or_a_request(opened: Any, address: str) -> None:
@@ -274,15 +251,6 @@ def test_wide_tables_scroll_by_keyboard_and_keep_their_first_column(full: Any) -
         page.keyboard.press("ArrowRight")
     assert soon(page, "() => [...document.querySelectorAll('#scores .scroll')].some(box => box.scrollLeft > 20)", True)
     assert name.bounding_box()["x"] == pytest.approx(before, abs=1)
-
-
-def soon(page: Any, script: str, value: Any) -> bool:
-    """Whether the script comes to give that value; the page's policy forbids Playwright's own way of waiting."""
-    for _ in range(600):
-        if page.evaluate(script) == value:
-            return True
-        page.wait_for_timeout(100)
-    return False
 
 
 def contrast(first: tuple[int, int, int], second: tuple[int, int, int]) -> float:

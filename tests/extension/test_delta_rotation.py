@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import reference
 import torch
+from seal_attention.tuning.objective import accumulate_gradients
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DynamicCache
 
-import reference
 import tiny
 from seal_attention import attention
 from seal_attention.adapters import Scales
@@ -23,7 +24,6 @@ from seal_attention.generation import answer_examples
 from seal_attention.models import LoadedModel
 from seal_attention.prompts import EncodedQuestion, Example
 from seal_attention.shared_prefix import PrefixCache, answer_logits
-from seal_attention.tuning.objective import accumulate_gradients
 from seal_attention.tuning.spreading import spread_positions
 
 NATIVE = 24

@@ -82,7 +82,15 @@ def prediction(lines: int, index: int, method: str, *, right: bool, **changes: A
     return Prediction(**{**fields, **changes})
 
 
-def tuning(folder: Path, method: str, *, steps: int = 50, finished: bool = True, model: str = MODEL) -> Path:
+def tuning(
+    folder: Path,
+    method: str,
+    *,
+    steps: int = 50,
+    finished: bool = True,
+    model: str = MODEL,
+    shape: tuple[int, int] = (LAYERS, HEADS),
+) -> Path:
     """A tuning run whose loss falls, with an adapter whose layer 3, head 5 is the loudest."""
     dice = random.Random(method)
     settings = {"model": model, "method": method, "task": "lines", "lines": 40, "questions": 8, "samples": 50}
@@ -97,9 +105,9 @@ def tuning(folder: Path, method: str, *, steps: int = 50, finished: bool = True,
     write_lines(folder / "steps.jsonl", records)
     if finished:
         spread = 0.16 if method == "seal-h" else 0.05
-        heads = [[dice.gauss(1, spread) for _ in range(HEADS)] for _ in range(LAYERS)]
+        heads = [[dice.gauss(1, spread) for _ in range(shape[1])] for _ in range(shape[0])]
         heads[3][5] = 1.834 if method == "seal-h" else 1.27
-        seal = {"format": 1, "method": method, "base": {"name": model}, "layers": list(range(LAYERS)), "heads": heads}
+        seal = {"format": 1, "method": method, "base": {"name": model}, "layers": list(range(shape[0])), "heads": heads}
         (folder / "adapter").mkdir()
         (folder / "adapter" / "seal.json").write_text(json.dumps(seal))
     return folder

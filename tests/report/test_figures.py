@@ -14,9 +14,11 @@ from several import lines_by_tokens
 
 from seal_attention.report import build_report
 from seal_attention.report.figures import score_figure
-from seal_attention.report.folders import HeadMap, read_runs
+from seal_attention.report.folders import read_runs
+from seal_attention.report.head_figures import head_map_figure
+from seal_attention.report.head_map import HeadMap, span_of
+from seal_attention.report.loss_figure import loss_figure
 from seal_attention.report.panels import base_of
-from seal_attention.report.tuning_figures import head_map_figure, loss_figure, span_of
 
 
 @pytest.fixture(scope="module")
@@ -26,17 +28,17 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
 
 
 def test_hover_names_layer_and_head() -> None:
-    trace = head_map_figure(HeadMap((0, 4), ((1.0, 1.1, 0.9), (1.0, 1.0, 1.27))), span=0.5).data[0]
-    assert trace.hovertemplate == "layer %{x}, head %{y}: scale %{z:.2f}<extra></extra>"
-    assert (trace.x[1], trace.y[2], trace.z[2][1]) == (4, 2, 1.27)
+    trace = head_map_figure(HeadMap((0, 4), ((1.0, 1.1, 0.9), (1.0, 1.0, 1.27)), noun="scale"), span=0.5).data[0]
+    assert trace.hovertemplate == "layer %{x}, head %{y}: scale %{z:.3~g}<extra></extra>"
+    assert (trace.x[1], trace.y[2], trace.z[2][1]) == ("4", "2", 1.27)
 
 
-def test_all_maps_share_one_colour_scale_around_one(page: Page) -> None:
+def test_every_method_s_map_is_blank_at_one_and_dark_at_its_own_farthest_scale(page: Page) -> None:
     maps = [trace for figure in page.figures for trace in figure["data"] if trace["type"] == "heatmap"]
     assert len(maps) == 2
-    farthest = max(abs(scale - 1) for trace in maps for row in trace["z"] for scale in row)
-    assert {(trace["zmin"], trace["zmax"]) for trace in maps} == {(1 - farthest, 1 + farthest)}
-    assert farthest == pytest.approx(0.834)
+    for trace, loudest in zip(maps, (1.834, 1.27), strict=True):
+        assert max(abs(scale - 1) for row in trace["z"] for scale in row) == pytest.approx(loudest - 1)
+        assert (trace["zmin"], trace["zmax"]) == pytest.approx((2 - loudest, loudest))
 
 
 def test_colours_of_untouched_scales_have_a_width() -> None:

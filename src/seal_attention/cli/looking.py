@@ -76,14 +76,20 @@ def show(
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders of `seal eval` and `seal tune`.")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders of `seal eval`, `seal tune` and `seal probe`.")],
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    figures: Annotated[
+        Path | None, typer.Option(help="Also write every figure to this folder, as PNG and SVG for papers.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Turn run folders into one self-contained HTML page: tables, curves, head maps, answers side by side."""
-    from ..report import build_report
+    from ..report import build_report, export_figures
 
-    print_facts({"page": str(build_report(runs, out))}, as_json)
+    facts: dict[str, Any] = {"page": str(build_report(runs, out))}
+    if figures is not None:
+        facts |= {"figures": str(figures), "files": len(export_figures(out, figures))}
+    print_facts(facts, as_json)
 
 
 @app.command()

@@ -6,6 +6,7 @@ Rows are always computed from every prediction on disk, so an evaluation that wa
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ PREDICTIONS = "predictions.jsonl"
 # What a row or a paired comparison holds beside the names of its cell (lines, topics, length, depth, ...).
 FIGURES = {"method", "task", "tokens", "n", "correct", "accuracy", "low", "high", "scores", "cut", "estimated"}
 FIGURES |= {"difference", "only_first", "only_second", "p_value"}
+
+AROUND = 120  # characters kept on each side of a fact, and the most between a key and its answer
 
 CellName = tuple[str, dict[str, int]]  # the task, and the cell's sizes
 
@@ -63,8 +66,27 @@ def predict(
         stopped=written.stopped,
         scores=scored,
         cell=sample.cell,
-        meta={**question.meta, "prompt": digest, **written.notes},
+        meta={**question.meta, **passage(sample.context, question), "prompt": digest, **written.notes},
     )
+
+
+def passage(context: str, question: Question) -> dict[str, list[str]]:
+    """Where the text holds what is asked: `passage`, as [what stands before it, the fact, what stands after it].
+
+    Only where the task names the fact: its whole needle, or a key with the answer close behind it on the same line.
+    Nothing where it names none or the text does not hold it.
+    """
+    if "needle" in question.meta:
+        pattern = re.escape(question.meta["needle"])
+    elif "key" in question.meta:
+        key, answer = re.escape(question.meta["key"]), re.escape(question.answers[0])
+        pattern = f"{key}\\b.{{0,{AROUND}}}?\\b{answer}\\b"
+    else:
+        return {}
+    held = re.search(pattern, context)
+    if held is None:
+        return {}
+    return {"passage": [context[max(0, held.start() - AROUND) : held.start()], held[0], context[held.end() :][:AROUND]]}
 
 
 def rows_of(records: Iterable[Mapping[str, Any]], method: str, newest: CellName | None = None) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from .export import export_figures
 from .page import build_report
 
-__all__ = ["build_report"]
+__all__ = ["build_report", "export_figures"]

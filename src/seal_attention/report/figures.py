@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .boards import Exhibit
 from .folders import RunFolder
 from .panels import Panel
-from .plotting import colour, dash, layout, plain, symbol
+from .plotting import OFF_THE_SQUARES, colour, dash, layout, plain, symbol
 from .scores import Score
 from .sizes import TOKENS, Size, unit_noun, unit_words
 from .wording import SPACE, bare_percent, interval, percent, sample_size
@@ -139,9 +139,7 @@ def depth_map_figure(panel: Panel, run: RunFolder) -> go.Figure:
         autorange="reversed",
         title={"text": f"depth,{SPACE}%", "font": {"size": 13}},
         tickvals=_spread([str(depth) for depth in panel.depths], 16),
-        ticks="outside",  # unseen: they keep the numbers off the squares
-        ticklen=4,
-        tickcolor="rgba(0,0,0,0)",
+        **OFF_THE_SQUARES,
     )
     return figure
 

@@ -12,10 +12,13 @@ from typing import Any
 from ..errors import UsageError
 from ..runs import MANIFEST, RESULTS, load_json, read_records
 from ..samples import Prediction
+from .head_map import HeadMap, head_map
 from .naming import named
-from .wording import METHOD_NAMES, method_name
+from .probes import Probe, probe_of
+from .wording import KIND_NAMES, METHOD_NAMES, listed, method_name
 
 PREDICTIONS, STEPS, ADAPTER = "predictions.jsonl", "steps.jsonl", "adapter/seal.json"
+COMMANDS = ("eval", "tune", "probe")
 SMOOTHING = 0.8  # what the smoothed loss keeps of its last value at each step
 
 
@@ -32,28 +35,11 @@ class Step:
 
 
 @dataclass(frozen=True)
-class HeadMap:
-    """The learnt scale of every head, for channels the mean over the head; `scales[i]` are the heads of `layers[i]`."""
-
-    layers: tuple[int, ...]
-    scales: tuple[tuple[float, ...], ...]
-
-    @property
-    def extremes(self) -> tuple[tuple[float, int, int], tuple[float, int, int]]:
-        """The quietest and the loudest head, each as (scale, layer, head)."""
-        heads = [
-            (scale, layer, head)
-            for layer, row in zip(self.layers, self.scales, strict=True)
-            for head, scale in enumerate(row)
-        ]
-        return min(heads), max(heads)
-
-
-@dataclass(frozen=True)
 class RunFolder:
     """A run as it lies on disk. `label` names it everywhere on the page; `twin` counts earlier runs of its method.
 
     `native_window` is what the model was made for (or held down to), in tokens, where the run's results say it.
+    A probe is there once it is finished; until then `records` says how far it has come.
     """
 
     folder: Path
@@ -64,6 +50,8 @@ class RunFolder:
     adapter: Mapping[str, Any] = field(default_factory=dict)
     head_map: HeadMap | None = None
     native_window: int | None = None
+    probe: Probe | None = None
+    records: int = 0
     label: str = ""
     twin: int = 0
 
@@ -85,16 +73,23 @@ class RunFolder:
         return str(self.settings["method"])
 
     @property
+    def kind(self) -> str:
+        """What a probe measures, in words; empty for other runs."""
+        kind = str(self.settings.get("probe", ""))
+        return KIND_NAMES.get(kind, kind)
+
+    @property
     def tasks(self) -> set[str]:
         """The tasks that the run has answers to."""
         return {prediction.task for prediction in self.predictions}
 
     @property
     def dialled_method(self) -> str:
-        """The method's name, with its window extension, and its strength where that is not 1."""
+        """The method's name, with its window extension, and its strength where not 1; of a probe its kind first."""
         strength, extend = self.settings.get("strength", 1), self.settings.get("extend")
         name = f"{method_name(self.method)}, {extend}" if extend else method_name(self.method)
-        return name if strength == 1 or self.method.startswith("base") else f"{name}, strength {strength}"
+        dialled = name if strength == 1 or self.method.startswith("base") else f"{name}, strength {strength}"
+        return " of ".join(filter(None, (self.kind, "" if self.kind and self.method == "base" else dialled)))
 
     @property
     def smoothed_losses(self) -> list[float]:
@@ -118,12 +113,16 @@ def read_runs(folders: Sequence[Path]) -> list[RunFolder]:
         named([run for run in runs if run.command == "eval" and run.model == model])
         for model in dict.fromkeys(run.model for run in runs)
     ]
-    return [*(run for of_model in evaluations for run in of_model), *named([r for r in runs if r.command == "tune"])]
+    others = [named([run for run in runs if run.command == command]) for command in ("tune", "probe")]
+    return [run for held in (*evaluations, *others) for run in held]
 
 
 def read_run(folder: Path) -> RunFolder:
-    """Read what `seal eval` or `seal tune` wrote; UsageError for any other folder."""
-    next_step = "give folders that `seal eval` or `seal tune` wrote, as in `seal report runs/eval-base --out page.html`"
+    """Read what `seal eval`, `seal tune` or `seal probe` wrote; UsageError for any other folder."""
+    next_step = (
+        "give folders that `seal eval`, `seal tune` or `seal probe` wrote, as in `seal report runs/eval-base --out "
+        "page.html`"
+    )
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}; {next_step}")
     if not (folder / MANIFEST).exists():
@@ -134,10 +133,9 @@ def read_run(folder: Path) -> RunFolder:
     if not isinstance(manifest, dict) or not isinstance(settings := manifest.get("settings"), dict):
         raise UsageError(f"{folder / MANIFEST} names no command with settings; {next_step}")
     command = manifest.get("command")
-    if command not in ("eval", "tune"):
-        raise UsageError(
-            f"{folder} holds a run of `seal {command}`, and a report shows `seal eval` and `seal tune`; {next_step}"
-        )
+    if command not in COMMANDS:
+        shown = listed([f"`seal {name}`" for name in COMMANDS])
+        raise UsageError(f"{folder} holds a run of `seal {command}`, and a report shows {shown}; {next_step}")
     if missing := [key for key in ("model", "method") if not isinstance(settings.get(key), str)]:
         raise UsageError(f"{folder / MANIFEST} has no {' and no '.join(missing)} among its settings; {next_step}")
     run = RunFolder(folder, manifest, finished=(folder / RESULTS).exists())
@@ -145,6 +143,10 @@ def read_run(folder: Path) -> RunFolder:
         adapter = _read_adapter(folder / ADAPTER)
         head_map = _head_map(adapter, folder / ADAPTER)
         return dataclasses.replace(run, steps=_read_steps(folder / STEPS), adapter=adapter, head_map=head_map)
+    if command == "probe":
+        records = sum(len(read_records(path)) for path in sorted(folder.glob("*.jsonl")))
+        probe = probe_of(load_json(folder / RESULTS), folder / RESULTS) if run.finished else None
+        return dataclasses.replace(run, probe=probe, records=records)
     run = dataclasses.replace(
         run,
         predictions=_read_predictions(folder / PREDICTIONS),
@@ -195,11 +197,8 @@ def _head_map(adapter: Mapping[str, Any], path: Path) -> HeadMap | None:
     """The map that an adapter describes; None for methods that scale no heads."""
     if "heads" not in adapter:
         return None
+    method = str(adapter.get("method", ""))
     try:
-        scales = tuple(tuple(float(scale) for scale in row) for row in adapter["heads"])
-        layers = tuple(int(layer) for layer in adapter["layers"])
+        return head_map(adapter["layers"], adapter["heads"], name=f"scale {method}", noun="scale")
     except (TypeError, ValueError, KeyError) as error:
-        raise UsageError(f"{path} holds no layers with their head scales ({error!r}); run `seal tune` again") from error
-    if len(layers) != len(scales) or not all(scales) or not layers:
-        raise UsageError(f"{path} names {len(layers)} layers but scales of {len(scales)}; run `seal tune` again")
-    return HeadMap(layers, scales)
+        raise UsageError(f"{path} holds no layers with their head scales ({error}); run `seal tune` again") from error

@@ -158,11 +158,15 @@ def _at_longest(exhibit: Exhibit, size: Size) -> str:
     return f"{tasks} at their longest common size ({count(tokens, 'token')} a prompt)"
 
 
-def loss_alone(runs: Sequence[RunFolder]) -> tuple[list[str], str, Html]:
-    """The headline and its ground where nothing was answered."""
+def without_answers(runs: Sequence[RunFolder]) -> tuple[list[str], str, Html]:
+    """The headline and its ground where nothing was answered: a loss, or what was probed."""
     ground = "No answers among these runs: add folders that `seal eval` wrote to see what the tuning brought."
     for run in runs:
         if run.steps:
             losses = f"loss from {run.steps[0].loss:.2f} to {run.smoothed_losses[-1]:.2f}"
             return [f"{run.label} on {run.model}: {losses}"], ground, Html()
+    for run in runs:
+        if run.probe:
+            ground = "No answers among these runs: add folders that `seal eval` wrote to see how the model does."
+            return [f"{run.model}, head by head"], ground, Html()
     return ["These runs have nothing to show yet"], ground, Html()

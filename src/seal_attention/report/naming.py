@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 def named(runs: Sequence[RunFolder]) -> list[RunFolder]:
     """Labels for runs of one kind: model and folder are in them only where they tell apart runs that meet.
 
-    Evaluations (of one model) meet where they stand in one table; tuning runs all stand side by side.
+    Evaluations (of one model) meet where they stand in one table; tuning runs and probes all stand side by side.
     """
     several_models = len({run.model for run in runs}) > 1
     labels = [f"{run.model} {run.dialled_method}" if several_models else run.dialled_method for run in runs]
     held = [places_of(run) for run in runs]
     meeting = [
-        [i for i in range(len(runs)) if i != j and (runs[i].command == "tune" or held[i] & held[j])]
+        [i for i in range(len(runs)) if i != j and (runs[i].command != "eval" or held[i] & held[j])]
         for j in range(len(runs))
     ]
     for places in ([run.folder.name for run in runs], [str(run.folder) for run in runs]):

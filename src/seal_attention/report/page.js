@@ -19,6 +19,7 @@
       if (mine !== drawing) return;
       const figure = filled(JSON.parse(document.getElementById(place.dataset.figure).textContent));
       Plotly.react(place, figure.data, figure.layout, { responsive: true, displayModeBar: false });
+      place.dispatchEvent(new Event("drawn", { bubbles: true }));
       await new Promise((next) => setTimeout(next));
     }
   };

@@ -3,6 +3,7 @@
 
 Text from models and files comes in through `element` (escaped) or as JSON without a single `<`. Should anything slip
 through, it would still not run: the policy names the two scripts of the page by their hashes and allows no other.
+Images may come from the page itself alone (`data:`, `blob:`): plotly.js turns figures into PNG that way (export.py).
 """
 
 from __future__ import annotations
@@ -18,23 +19,25 @@ from typing import TYPE_CHECKING
 
 from ..runs import save_text
 from .boards import Board, Exhibit, exhibits_of, titles
-from .folders import RunFolder, read_runs
-from .headline import finding, loss_alone
+from .folders import COMMANDS, RunFolder, read_runs
+from .headline import finding, without_answers
 from .markup import Html, element, join
 from .panels import panels_of
 from .sections.answers import answers_section
 from .sections.board import board_section
+from .sections.heads import heads_section
 from .sections.panel import panel_section
+from .sections.probes import probes_section
 from .sections.runs import holds, runs_and_manifests
-from .sections.training import head_maps, tuning
-from .wording import count
+from .sections.training import tuning
+from .wording import count, listed
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 LARGEST = 5_900_000  # bytes, 4.8 million of them plotly.js: what still opens at once, and goes through a mail
 POLICY = (
-    "default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; "
     "form-action 'none'"
 )
 
@@ -42,21 +45,23 @@ POLICY = (
 def build_report(folders: Sequence[Path], out: Path, title: str = "SEAL report") -> Path:
     """Write the page about the runs in `folders` to the file `out` and return it.
 
-    Unfinished runs are shown with what they have; UsageError where a folder holds no run of `seal eval` or `seal tune`.
+    Unfinished runs are shown with what they have; UsageError where a folder holds no run that a report shows.
     """
     runs = read_runs(folders)
-    tunings = [run for run in runs if run.command == "tune"]
+    tunings, probes = ([run for run in runs if run.command == command] for command in ("tune", "probe"))
     exhibits = exhibits_of(panels_of([run for run in runs if run.command == "eval"]))
     figures: list[go.Figure] = []  # the sections add theirs; their places in the page count from 0
-    plotly, script = _plotly(), _file("page.js")
-    scores, tuned, learnt = _scores(exhibits, figures), tuning(tunings, figures), head_maps(tunings, figures)
+    plotly, script = _plotly(), _file("page.js") + _file("heads.js")
+    scores, tuned = _scores(exhibits, figures), tuning(tunings, figures)
+    heads, probed = heads_section([*tunings, *probes], figures), probes_section(probes, figures)
     data = "\n".join(_figure_data(number, figure) for number, figure in enumerate(figures))
     manifests = runs_and_manifests(runs)
-    held = sum(len(text.encode()) for text in (plotly, data, *scores, *tuned, *learnt, *manifests))
+    held = sum(len(text.encode()) for text in (plotly, data, *scores, *tuned, *heads, *probed, *manifests))
     chapters = {
         "scores": ("Accuracy" if all(exhibit.binary for exhibit in exhibits) else "Scores", scores),
         "tuning": ("Tuning", tuned),
-        "scales": ("What was learnt", learnt),
+        "heads": ("Head by head", heads),
+        "probes": ("Probes", probed),
         "answers": ("Sample answers", answers_section(exhibits, room=LARGEST - held) if exhibits else []),
         "runs": ("Runs", manifests),
     }
@@ -80,16 +85,17 @@ def build_report(folders: Sequence[Path], out: Path, title: str = "SEAL report")
 
 def _headline(title: str, runs: Sequence[RunFolder], exhibits: Sequence[Exhibit]) -> list[Html]:
     """The finding in one sentence, what it rests on, what the page is about, and which runs are not finished."""
-    sentence, ground, effective = finding(exhibits) if exhibits else loss_alone(runs)
-    evaluations, tunings = (sum(run.command == command for run in runs) for command in ("eval", "tune"))
+    sentence, ground, effective = finding(exhibits) if exhibits else without_answers(runs)
+    evaluations, tunings, probes = (sum(run.command == command for run in runs) for command in COMMANDS)
     answers = sum(len(run.predictions) for run in runs)
     holdings = [
         *([f"{count(evaluations, 'evaluation')} with {count(answers, 'answer')} in all"] if evaluations else []),
         *([count(tunings, "tuning run")] if tunings else []),
+        *([count(probes, "probe")] if probes else []),
     ]
     about = (
         "SEAL learns how loud each attention head (SEAL-H) or channel (SEAL-C) of a language model should be, and "
-        f"changes nothing else. This page shows {' and '.join(holdings)}."
+        f"changes nothing else. This page shows {listed(holdings)}."
     )
     parts = [
         element("p", title, class_="title"),

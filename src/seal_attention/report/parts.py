@@ -70,12 +70,19 @@ def figure_place(
     caption: str | Html,
     behind: Html,
     kind: str = "",
+    linked: str = "",
     **shape: int,
 ) -> Html:
-    """A place that page.js draws into, its numbers in a table behind it; `shape` sets CSS variables (rows, runs)."""
+    """A place that page.js draws into, its numbers in a table behind it; `shape` sets CSS variables (rows, runs).
+
+    In figures whose `linked` is the same a head that is pointed at in one is marked in all (heads.js).
+    """
     described = {"data_figure": f"figure-{len(figures)}", "role": "img", "aria_label": name}
     style = {"style": "; ".join(f"--{key}: {value}" for key, value in shape.items())} if shape else {}
+    if linked:
+        label = f"{name}. The arrow keys go from head to head."
+        described |= {"role": "application", "aria_label": label, "tabindex": "0", "data_heads": linked}
     figures.append(figure)
     details = element("details", element("summary", "Table behind this figure"), behind)
-    place = element("div", class_=f"plot {kind}".strip(), **style, **described)
+    place = element("div", class_=f"plot {kind}".strip(), **style, **described, data_name=name)
     return element("figure", element("figcaption", caption), place, details)

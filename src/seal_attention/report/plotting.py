@@ -22,6 +22,9 @@ SYMBOLS = {
 DASHES = ("solid", "dash", "dashdot", "longdash", "longdashdot")
 
 
+OFF_THE_SQUARES = {"ticks": "outside", "ticklen": 4, "tickcolor": "rgba(0,0,0,0)"}  # unseen, beside a map's labels
+
+
 def colour(run: RunFolder, shade: str = "") -> str:
     return f"var(--{colour_name(run.method)}{shade})"
 

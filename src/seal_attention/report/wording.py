@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 PREFIXED = "-prefixed"  # ends the name of a method whose runs were given the answer's first words
 METHOD_NAMES = {
     "base": "base",
@@ -11,6 +13,16 @@ METHOD_NAMES = {
     "seal-c": "SEAL-C",
     "seal-l": "SEAL-L",
     "seal-d": "SEAL-D",
+}
+KIND_NAMES = {
+    "heads": "head ablation",
+    "fast": "fast ablation",
+    "quadrants": "quadrant scaling",
+    "channels": "channel ablation",
+    "direct": "direct effects",
+    "retrieval": "retrieval heads",
+    "attention": "attention to the needle",
+    "agree": "agreement of the maps",
 }
 RULES = {
     "ruler": "RULER, which counts an answer inside a longer word or number too",
@@ -67,6 +79,16 @@ def count(number: float, noun: str) -> str:
     return f"{number:,.0f}{SPACE}{noun}{'' if number == 1 else 's'}"
 
 
+def capital(text: str) -> str:
+    """A title with a capital at its start."""
+    return text[:1].upper() + text[1:]
+
+
+def listed(parts: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))
+
+
 def sample_size(number: int) -> str:
     """`n = 1,300`."""
     return f"n{SPACE}={SPACE}{number:,}"
@@ -85,3 +107,19 @@ def signed_interval(low: float, high: float) -> str:
 def clipped(text: str, most: int = 400) -> str:
     """Text with what exceeds `most` characters counted instead of shown."""
     return text if len(text) <= most else f"{text[:most]} \u2026 ({len(text) - most:,} more characters)"
+
+
+def plain_number(value: float) -> str:
+    """A measured number with three significant digits, a true minus sign and no exponent where it can be avoided."""
+    text = f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return text.replace("-", MINUS)
+
+
+def between(low: float | None, high: float | None) -> str:
+    """An interval behind a measured number, ` (\u22120.1 to +0.2)`; nothing where there is none."""
+    return "" if low is None or high is None else f" ({signed_number(low)} to {signed_number(high)})"
+
+
+def signed_number(value: float) -> str:
+    """The same with a sign that says the direction of a change."""
+    return f"+{plain_number(value)}" if value > 0 else plain_number(value)

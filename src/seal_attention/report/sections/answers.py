@@ -121,6 +121,7 @@ def _article(shelf: Shelf, answers: Mapping[str, Prediction]) -> Html:
         "article",
         element("p", clipped(asked, ASKED), class_="asked"),
         element("p", "Expected: ", expected, *depth, class_="note"),
+        _passage(first),
         element(
             "dl",
             *(_answer(run, answers[run.label]) for run in shelf.panel.runs if run.label in answers),
@@ -128,6 +129,16 @@ def _article(shelf: Shelf, answers: Mapping[str, Prediction]) -> Html:
         ),
         class_="question",
     )
+
+
+def _passage(prediction: Prediction) -> Html:
+    """The fact in the text around it, marked; nothing where the prediction does not hold it."""
+    held = prediction.meta.get("passage")
+    if not (isinstance(held, list) and len(held) == 3):
+        return Html()
+    before, fact, after = map(str, held)
+    text = ["In the text: \u2026", before, element("mark", clipped(fact)), after, "\u2026"]
+    return element("p", *text, class_="passage")
 
 
 def _answer(run: RunFolder, prediction: Prediction) -> Html:

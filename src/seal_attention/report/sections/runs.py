@@ -39,12 +39,13 @@ def runs_and_manifests(runs: Sequence[RunFolder]) -> list[Html]:
 
 def holds(run: RunFolder) -> str:
     """How much a run has brought so far."""
-    return count(len(run.predictions), "answer") if run.command == "eval" else count(len(run.steps), "step")
+    held = {"eval": (len(run.predictions), "answer"), "tune": (len(run.steps), "step")}
+    return count(*held.get(run.command, (run.records, "record")))
 
 
 def _tasks(run: RunFolder) -> str:
-    """What a run asked or was tuned on, benchmarks by their names."""
-    if run.command == "tune":
+    """What a run asked, was tuned on or probed with, benchmarks by their names."""
+    if run.command != "eval":
         return str(run.settings.get("task") or run.settings.get("tasks") or DASH).replace(",", ", ")
     families = dict.fromkeys(family_name(family_of(p.task)) or p.task for p in run.predictions)
     return ", ".join(families) or DASH

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tuning runs -> their sections: what was tuned at what cost, the loss, the maps of what was learnt."""
+"""Tuning runs -> their sections: what was tuned at what cost, the loss."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..folders import ADAPTER, RunFolder
-from ..markup import Html, element, table
+from ..folders import RunFolder
+from ..loss_figure import loss_figure
+from ..markup import Html, table
 from ..parts import figure_place, labelled
 from ..sizes import Size
-from ..tuning_figures import head_map_figure, loss_figure, span_of
 from ..wording import DASH, SPACE
 
 if TYPE_CHECKING:
@@ -38,37 +38,6 @@ def tuning(runs: Sequence[RunFolder], figures: list[go.Figure]) -> list[Html]:
         parts.append(
             figure_place(figures, loss_figure(started), "Loss while tuning", caption, behind, runs=len(started))
         )
-    return parts
-
-
-def head_maps(runs: Sequence[RunFolder], figures: list[go.Figure]) -> list[Html]:
-    """One map of learnt scales for each adapter that scales heads or channels."""
-    mapped = [(run, run.head_map) for run in runs if run.head_map]
-    span = span_of([head_map for _, head_map in mapped])
-    legend = (
-        "One square a head: a scale of 1 leaves it as it was, more makes it louder, less makes it quieter. For SEAL-C "
-        "a square is the mean over the head\u2019s channels. All maps share one colour scale."
-    )
-    parts = [element("p", legend)] if mapped else []
-    for run, head_map in mapped:
-        quietest, loudest = (f"layer {layer}, head {head} ({scale:.2f})" for scale, layer, head in head_map.extremes)
-        caption = f"Loudest: {loudest}. Quietest: {quietest}."
-        heads = max(len(row) for row in head_map.scales)
-        rows = [
-            [f"layer {layer}", *(f"{scale:.3f}" for scale in row)]
-            for layer, row in zip(head_map.layers, head_map.scales, strict=True)
-        ]
-        behind = table(
-            "The scale of every head", ["Layer", *(f"head {head}" for head in range(heads))], rows, "numbers"
-        )
-        figure = head_map_figure(head_map, span)
-        parts += [
-            element("h3", labelled(run)),
-            figure_place(figures, figure, f"Scales of {run.label}", caption, behind, "map", rows=heads),
-        ]
-    without = [run.label for run in runs if run.finished and not run.head_map]
-    if without:
-        parts.append(element("p", f"No map for {', '.join(without)}: {ADAPTER} holds no head scales.", class_="note"))
     return parts
 
 
