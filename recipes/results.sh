@@ -27,7 +27,7 @@ for task in "${TASKS[@]}"; do
     seal eval --task "$task" --lengths "$(lengths_of "$task")" --n 50 \
       --adapter "$OUT/$task/$method-tuned/adapter" --out "$OUT/$task/$method"
   done
-  seal perplexity --adapter "$OUT/$task/seal-c-tuned/adapter" --out "$OUT/$task/perplexity"
+  seal perplexity --adapter "$OUT/$task/seal-c-tuned/adapter" --bytes 64k --window 1k --out "$OUT/$task/perplexity"
 done
 
 everything=$(IFS=,; echo "${TASKS[*]}")

@@ -123,7 +123,8 @@ def fast(
         from ..probing.heads import HeadsRun
 
         given = HeadsRun.read(exact)
-        stated = {name: subject.settings()[name] for name in ("model", "revision", "adapter_digest", "strength")}
+        measured = subject.settings()
+        stated = {name: measured[name] for name in ("model", "revision", "adapter_digest", "strength")}
         given.require_same({**stated, **asked})
     run = open_probe("fast", subject, {**asked, "top": top, "exact": exact and str(exact)}, out)
     if run.results is None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -87,15 +88,21 @@ def quadrants(
             f"each answers {total:,} questions; stop at any time, the same command goes on",
             as_json,
         )
+        seconds: list[float] = []  # that each setting took which this sitting has answered
 
         def evaluate(folder: Path, factors: tuple[float, float], scales: Adapter | None) -> list[dict[str, Any]]:
-            method = "base" if scales is None else scales.method
+            method = ("base" if scales is None else scales.method) + ("-prefixed" if selection.prefixed else "")
             pair = dict(zip(("q1", "q3"), factors, strict=True))
             answering = {**subject.settings(), "method": method, **pair}
             own = Run.open(folder, "eval", {**answering, "n": n, "seed": seed, **plain(selection)})
             if own.results:
                 return list(own.results["rows"])
-            return answer(own, loaded, cells, method=method, adapter=scales, watcher=console.Bars(as_json))
+            place, started = settings.index(factors), time.monotonic()
+            left = f", {sum(seconds) / len(seconds) * (len(settings) - place):.0f} s left" if seconds else ""
+            say(f"setting {place + 1} of {len(settings)}: q1 x {factors[0]:g}, q3 x {factors[1]:g}{left}", as_json)
+            rows = answer(own, loaded, cells, method=method, adapter=scales, watcher=console.Bars(as_json))
+            seconds.append(time.monotonic() - started)
+            return rows
 
         notes = {"task": there["tasks"], "heads_run": str(heads_run), "by": by, "seed": seed}
         scaling.sweep(run, loaded, found, settings, evaluate, notes)

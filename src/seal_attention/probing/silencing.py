@@ -7,6 +7,7 @@ only what is missing.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 
 from ..adapters import Adapter
+from ..errors import SealError
 from ..models import LoadedModel
 from ..prompts import Example
 from ..runs import Run, Unwatched, Watcher
@@ -44,21 +46,20 @@ def silence(
 ) -> None:
     """Silence every part of every job and record how the questions fare; what stands in the run is not asked again.
 
-    On top of `adapter` where one is given. UsageError for a head or channel that the model does not have.
+    On top of `adapter` where one is given. UsageError for a head or channel that the model does not have; SealError
+    where a log-probability is not finite.
     """
     watcher = watcher or Unwatched()
     done = {(record["sample"], _part(record)) for record in run.records(RECORDS)}
-    left = [
-        (example, parts)
-        for example, wanted in jobs
-        if (parts := [p for p in wanted if (example.sample.identifier, p) not in done])
-        or (example.sample.identifier, None) not in done
-    ]
+    missing = [(one, [part for part in parts if (one.sample.identifier, part) not in done]) for one, parts in jobs]
+    left = [(one, parts) for one, parts in missing if parts or (one.sample.identifier, None) not in done]
     layers = len(model.decoder_layers)
     watcher.begin("silencing", cost(model, left))
     for example, parts in left:
         before = 0.0
         for found in ablate(model, example, parts, adapter=adapter):
+            if not all(map(math.isfinite, found.log_probabilities)):
+                raise SealError(f"{example.sample.identifier} has no finite log-probability; try --dtype float32")
             if (example.sample.identifier, found.part) not in done:
                 run.append(RECORDS, _record(example, found))
             if found.part is None:
