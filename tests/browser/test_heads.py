@@ -35,7 +35,7 @@ LOUDEST = [2, 1]  # layer, head
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Every probe and a tuning of one small model, and of another model a probe whose every text is an attack."""
+    """A tuning and probes with each sort of figure of one small model; of another a probe whose every text attacks."""
     folder = tmp_path_factory.mktemp("heads")
     evil = {
         "maps": [head_map("a", ATTACK, (4, 3), unit=ATTACK)],
@@ -45,7 +45,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
         ATTACK: [{ATTACK: ATTACK}],
     }
     attack = heads((4, 3))["scatter"][0] | {"title": ATTACK, "x_title": ATTACK, "y_title": ATTACK}
-    runs = [*probes(folder, (4, 3)), tuning(folder / "tune", "seal-h", steps=2, shape=(8, 6))]
+    kinds = ("heads", "quadrants", "channels", "retrieval", "attention", "agree")
+    runs = [*probes(folder, (4, 3), kinds), tuning(folder / "tune", "seal-h", steps=2, shape=(8, 6))]
     other = probe(folder / "evil", ATTACK, evil | {"scatter": [attack]}, model=ATTACK)
     return build_report([*runs, other], folder / "page.html").as_uri()
 
@@ -82,7 +83,7 @@ def test_every_figure_is_drawn_without_a_word_in_the_console_or_a_request(page_o
     page.wait_for_timeout(200)
     assert (said, asked) == ([], [address])
     drawn = page.eval_on_selector_all(".plot:not([data-name='Loss while tuning'])", DRAWN)
-    assert len(drawn) == 13 + 7 + 5  # of the heads; settings, strips, bars and agreements; the attack
+    assert len(drawn) == 8 + 5 + 5  # of the heads; settings, strips, bars and agreements; the attack
     assert all(drawn)
 
 
@@ -109,14 +110,14 @@ def test_hovers_tell_head_value_and_interval(page: Any) -> None:
 def test_a_head_pointed_at_is_marked_in_every_figure_of_its_model(page: Any) -> None:
     point_at(page, page.locator(".plot.map[data-name^='Retrieval score']"), LOUDEST)
     names = page.eval_on_selector_all(".plot[data-heads=model-0]", "places => places.map(p => p.dataset.name)")
-    assert len(names) == 13
+    assert len(names) == 8
     assert sorted(page.evaluate(MARKED)) == sorted(names)
     told = page.locator("figure:has(.plot[data-heads=model-0]) .told").all_text_contents()
-    assert told.count("layer 2, head 1: 0.456") == 11
+    assert told.count("layer 2, head 1: 0.456") == 6
     assert page.evaluate(OFF_THE_SQUARE) == 0
     page.set_viewport_size({"width": 700, "height": 800})
     assert soon(page, OFF_THE_SQUARE, 0)  # plotly lays out anew
-    assert len(page.evaluate(MARKED)) == 13
+    assert len(page.evaluate(MARKED)) == 8
 
 
 def test_a_head_in_few_figures_is_marked_in_those_alone(page: Any) -> None:
@@ -129,7 +130,7 @@ def test_the_arrow_keys_go_from_head_to_head(page: Any) -> None:
     place.focus()
     for key in ("ArrowDown", "ArrowRight", "ArrowRight", "ArrowDown", "ArrowUp", "ArrowUp", "ArrowDown"):
         page.keyboard.press(key)  # the first goes to the first head
-    assert len(page.evaluate(MARKED)) == 13
+    assert len(page.evaluate(MARKED)) == 8
     label = place.locator(".hoverlayer")
     playwright.expect(label).to_contain_text("layer 2, head 1: +0.456")  # plotly shows it a little later
     assert "layer 2, head 1: 0.456" in page.locator("[role=status][data-heads=model-0]").text_content()
@@ -141,7 +142,7 @@ def test_the_arrow_keys_go_from_head_to_head(page: Any) -> None:
 
 def test_page_of_probes_is_never_wider_than_its_window(page: Any) -> None:
     page.evaluate(OPEN_ALL)
-    for width in (1100, 390, 360):
+    for width in (1100, 360):
         page.set_viewport_size({"width": width, "height": 800})
         assert soon(page, WIDEST, width)
         sizes = page.eval_on_selector_all(".plot .nsewdrag", "p => p.map(p => p.getBoundingClientRect().height)")

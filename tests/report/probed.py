@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ Shape = tuple[int, int]  # layers, heads
 SMALL = (LAYERS, HEADS)
 
 
-def probes(folder: Path, shape: Shape = SMALL) -> list[Path]:
-    """A run of every kind below `folder`."""
+def probes(folder: Path, shape: Shape = SMALL, kinds: Collection[str] = ()) -> list[Path]:
+    """A run of every kind below `folder`, or of those asked for."""
     results = {
         "heads": heads(shape),
         "fast": {"maps": [head_map("first_order", "First-order effect", shape, lines=40)], "rank_correlation": 0.71},
@@ -29,7 +29,7 @@ def probes(folder: Path, shape: Shape = SMALL) -> list[Path]:
         },
         "agree": agree(shape),
     }
-    return [probe(folder / f"probe-{kind}", kind, held) for kind, held in results.items()]
+    return [probe(folder / f"probe-{kind}", kind, held) for kind, held in results.items() if kind in (kinds or results)]
 
 
 def probe(folder: Path, kind: str, results: Mapping[str, Any] | None, *, model: str = MODEL, **settings: Any) -> Path:
