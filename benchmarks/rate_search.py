@@ -2,8 +2,8 @@
 """A full grid of learning rates, and `--lr auto`: how far the rate it chooses is from the best of the grid.
 
 Two tasks, SEAL-H and SEAL-C, on the embedded model; every rate is tuned with in full and asked the same test questions
-at the tuned size. Prints a JSON line a tuning and a line a choice, and writes benchmarks/rate_search.json. Everything
-is kept in run folders: stop at any time, the same command goes on. About three quarters of an hour on two idle cores;
+at the tuned size. Prints a JSON line a tuning and a line a choice, and writes OUT/full/choices.json. Everything is
+kept in run folders: stop at any time, the same command goes on. About three quarters of an hour on two idle cores;
 `--quick` proves in a minute or two that everything works, and its figures mean nothing.
 
     python benchmarks/rate_search.py [--quick] [--out runs/rate_search]
@@ -140,7 +140,7 @@ def main() -> None:
     for name in grid.sizes:
         for method in METHODS:
             choices.append(bench.compared(name, method))
-            save_json(Path(__file__).with_suffix(".json"), choices)
+            save_json(bench.folder / "choices.json", choices)
     for choice in choices:
         print(
             f"{choice['task']}, {choice['method']}: chose {choice['chosen']:g}, {choice['behind_the_best']:.3f} behind "
