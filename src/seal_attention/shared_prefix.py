@@ -265,7 +265,6 @@ def _in_rows(
     start = prefix.position_after(prefix.length)
     if start != prefix.length:
         given["position_ids"] = torch.arange(start, start + longest, device=model.device).expand(rows, -1)
-        given["held"] = prefix.slot_positions(model.device)
     output = model.run(
         pad_rows(asked, model.device).repeat(prefix.variants, 1),
         prefix.rows(len(asked)),

@@ -35,7 +35,7 @@ def self_extend(group: int, window: int) -> Scores:
 
 
 def dual_chunk(native_window: int) -> Scores:
-    """ChunkLlama: keys at their place in a chunk; for each chunk of queries its own keys, the chunk before, the rest."""
+    """ChunkLlama: keys at their place in a chunk; of a chunk of queries its own keys, the chunk before, the rest."""
     size = native_window * 3 // 4
     length = size - native_window // 8
 

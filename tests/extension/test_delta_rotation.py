@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Both methods on every path a prompt can take: what the reference says, whatever was read before and in what company."""
+"""Both methods on every path a prompt can take: what the reference says, whatever was read before or beside it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import reference
 import torch
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DynamicCache
 
-import reference
 import tiny
 from seal_attention import attention
 from seal_attention.adapters import Scales
@@ -217,15 +217,29 @@ def test_contexts_of_unequal_lengths_answered_together_are_answered_as_by_genera
 ) -> None:
     model, limit = extended(method), 4
     asked = [tiny.example(limit), tiny.along(limit)]
-    expected = []
-    for one in asked:
-        prompts = [torch.tensor([one.prompt_ids(question)]) for question in one.questions]
-        given = {"do_sample": False, "max_new_tokens": limit, "eos_token_id": [1]}
-        written = [model.model.generate(ids, attention_mask=torch.ones_like(ids), **given) for ids in prompts]
-        expected.append([tuple(row[0, ids.shape[1] :].tolist()) for row, ids in zip(written, prompts, strict=True)])
+    prompts = [torch.tensor([one.prompt_ids(question)]) for one in asked for question in one.questions]
+    given = {"do_sample": False, "max_new_tokens": limit, "eos_token_id": [1]}
+    written = [model.model.generate(ids, attention_mask=torch.ones_like(ids), **given)[0] for ids in prompts]
+    whole = [row[ids.shape[1] :].tolist() for row, ids in zip(written, prompts, strict=True)]
+    stops = {1, whole[0][1], whole[1][1], whole[4][0]}  # so that some rows, and all of a line, end before others
+    ends = [next((place for place, token in enumerate(ids, 1) if token in stops), limit) for ids in whole]
+    assert len(set(ends)) > 1
     for draft in (False, True):
-        found = [[answer.ids for answer in answers] for _, answers in answer_examples(model, asked, {1}, draft=draft)]
-        assert found == expected
+        answers = [answer.ids for _, some in answer_examples(model, asked, stops, draft=draft) for answer in some]
+        assert answers == [tuple(ids[:end]) for ids, end in zip(whole, ends, strict=True)]
+
+
+def test_a_spread_prefix_read_further_equals_one_read_at_once(method: str, example: Example) -> None:
+    model, place = extended(method), len(example.prefix_ids) - 8
+    positions = spread_positions(example, 300, "0")
+    assert positions is not None
+    ahead = range(positions[place - 1] + 1, positions[place - 1] + 1 + len(example.prefix_ids) - place)
+    with torch.no_grad():
+        begun = PrefixCache.prefill(model, example.prefix_ids[:place], positions[:place])
+        found = begun.extended(model, example.prefix_ids[place:])
+        whole = PrefixCache.prefill(model, example.prefix_ids, (*positions[:place], *ahead))
+    for own, other in zip(found.tensors(), whole.tensors(), strict=True):
+        assert torch.allclose(own, other, rtol=0, atol=1e-12)
 
 
 class Largest(TorchDispatchMode):

@@ -135,7 +135,7 @@ class _Rotation:
 
     def turned(self, tensor: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         """(batch, heads, time, size) turned on by the angles, in the channels that the model turns."""
-        channels = 2 * len(self.rotary.inv_freq)
+        channels = 2 * len(self.rotary.get_buffer("inv_freq"))
         turning, rest = tensor[..., :channels], tensor[..., channels:]
         done = self.own(turning, turning[:, :0], *angles)[0].to(tensor.dtype)
         return torch.cat((done, rest), -1) if rest.shape[-1] else done

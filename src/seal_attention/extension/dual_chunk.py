@@ -34,7 +34,9 @@ class DualChunk:
     def apply(self, model: LoadedModel) -> LoadedModel:
         """The same model with chunks. UsageError where its attention can't have them (delta_rotation.py)."""
         if model.window is None or model.window < 8:
-            raise UsageError(f"{model.name} has no window of at least 8 positions to take chunks from; leave --extend out")
+            raise UsageError(
+                f"{model.name} has no window of at least 8 positions to take chunks from; leave --extend out"
+            )
         return extend(model, Chunks.of(model.window), "dual chunk attention")
 
     def reach(self, native_window: int) -> int:

@@ -8,6 +8,7 @@ again, so memory grows with the length and never with its square.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -43,10 +44,8 @@ class PiecewiseAttention(torch.autograd.Function):
         batch, heads, length, _ = queries[0].shape
         output = value.new_empty(batch, length, heads, value.shape[-1]).transpose(1, 2)  # as the caller will read it
         for block in _opened(layout, mask, scale, value, key, far_key, queries):
-            mixed = 0
-            for piece, weights in block.split(block.weights):
-                mixed += torch.bmm(weights, block.values[:, piece.run])
-            output[:, :, block.span] = block.ungrouped(mixed)
+            mixed = [torch.bmm(weights, block.values[:, piece.run]) for piece, weights in block.split(block.weights)]
+            output[:, :, block.span] = block.ungrouped(functools.reduce(torch.add, mixed))
         return output
 
     @staticmethod
