@@ -272,7 +272,7 @@ def load(
     tuned_under = seal.get("extension")
     if tuned_under and model.extension is None:
         held = tuned_under["native_window"]
-        held_down = f" --window {held}" if model.native_window != held else ""
+        held_down = f" --window {held} (in perplexity: --native-window)" if model.native_window != held else ""
         raise UsageError(
             f"the adapter {folder} was tuned under --extend {tuned_under['extend']}, and without it the heads that it "
             f"scales do something else; add --extend {tuned_under['extend']}{held_down}"

@@ -150,13 +150,7 @@ REFUSED = {
     "unknown": ("llama", {}, "stretch:4", None, "unknown --extend 'stretch:4'; choose one of linear:4"),
     "no factor": ("llama", {}, "ntk", None, "needs a factor above 1"),
     "self-extend without settings": ("llama", {}, "self-extend", None, "needs the longest prompt .* self-extend:32k"),
-    "no longer than it is": (
-        "llama",
-        {},
-        "self-extend:group=1,window=8",
-        None,
-        "reaches 512 tokens, no more than the 512",
-    ),
+    "no longer than it is": ("llama", {}, "self-extend:group=1,window=8", None, "512 tokens, no more than the 512"),
     "a target within the window": ("llama", {}, "self-extend:256", None, "fit into the native window of 512"),
     "a factor of one": ("llama", {}, "yarn:1", None, "needs a factor above 1"),
 }
