@@ -8,7 +8,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -63,18 +65,43 @@ def test_its_commands_run_one_after_the_other_on_a_tiny_model(
     assert "largest_logit_gap" in capsys.readouterr().out
 
 
-def test_the_recipes_and_its_endpoint_command_are_understood_with_their_options() -> None:
-    recipe = (ROOT / "recipes" / "quickstart.sh").read_text(encoding="utf-8").splitlines()
-    commands = [line for line in recipe if line.startswith("seal ")]
-    assert len(commands) == 8
-    results = (ROOT / "recipes" / "results.sh").read_text(encoding="utf-8").replace("\\\n", " ")
-    commands += [line.strip() for line in results.splitlines() if line.strip().startswith("seal ")]
-    commands += [command for command in blocks() if "--endpoint" in command]
-    assert len(commands) == 17
+SPOKEN = (
+    "seal() { printf '%s\\0' seal \"$@\" $'\\n'; }; python() { :; }; tee() { cat; }; export -f seal python tee; bash "
+)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "count"),
+    [
+        ("quickstart.sh", 8),
+        ("results.sh", 59),
+        ("probes.sh", 13),
+        ("extension.sh short", 63),
+        ("extension.sh long", 63),
+    ],
+)
+def test_every_command_of_the_recipes_is_understood_with_its_options(recipe: str, count: int) -> None:
+    """Each recipe run by bash, with a `seal` that only says what it was given."""
+    said = subprocess.run(["bash", "-c", f"{SPOKEN} recipes/{recipe}"], cwd=ROOT, capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    commands = [line.split("\0") for line in said.stdout.split("\0\n\0") if line]
+    assert len(commands) == count
     for command in commands:
-        name, *arguments = shlex.split(command, comments=True)[1:]
-        known = get_command(app).commands[name]  # type: ignore[attr-defined]
-        known.make_context(name, arguments)  # raises on an unknown option or a missing argument
+        understood(command)
+
+
+def test_its_endpoint_command_is_understood_with_its_options() -> None:
+    (command,) = [command for command in blocks() if "--endpoint" in command]
+    understood(shlex.split(command, comments=True))
+
+
+def understood(command: Sequence[str]) -> None:
+    """Parse a command as typer would: raises on an unknown option or a missing argument."""
+    known: Any = get_command(app)
+    _, *arguments = command
+    while hasattr(known, "commands"):
+        known, arguments = known.commands[arguments[0]], arguments[1:]
+    known.make_context("seal", list(arguments))
 
 
 def test_every_file_it_links_to_is_there() -> None:
