@@ -20,6 +20,7 @@ from seal_attention.__main__ import main
 from seal_attention.cli import app
 
 ROOT = Path(__file__).parents[2]
+COMMANDS: Any = get_command(app)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -97,8 +98,7 @@ def test_its_endpoint_command_is_understood_with_its_options() -> None:
 
 def understood(command: Sequence[str]) -> None:
     """Parse a command as typer would: raises on an unknown option or a missing argument."""
-    known: Any = get_command(app)
-    _, *arguments = command
+    known, (_, *arguments) = COMMANDS, command
     while hasattr(known, "commands"):
         known, arguments = known.commands[arguments[0]], arguments[1:]
     known.make_context("seal", list(arguments))

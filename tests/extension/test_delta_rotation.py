@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import reference
 import torch
-from seal_attention.tuning.objective import accumulate_gradients
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DynamicCache
@@ -22,6 +21,7 @@ from seal_attention.extension.dual_chunk import DualChunk
 from seal_attention.extension.self_extend import SelfExtend
 from seal_attention.generation import answer_examples
 from seal_attention.models import LoadedModel
+from seal_attention.objective import accumulate_gradients
 from seal_attention.prompts import EncodedQuestion, Example
 from seal_attention.shared_prefix import PrefixCache, answer_logits
 from seal_attention.tuning.spreading import spread_positions
