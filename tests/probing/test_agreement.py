@@ -118,10 +118,12 @@ def test_what_can_not_be_compared_is_refused(tmp_path: Path) -> None:
     one = probed(tmp_path / "one", "retrieval_score", ({}, values))
     other = probed(tmp_path / "other", "first_order", ({}, [[0.1], [0.2]]))
     effects = probed(tmp_path / "effects", "direct_effect", ({}, values))
+    blank = probed(tmp_path / "blank", "first_order", ({}, [[None, None], [None, None]]))
     for folders, says in (
         ([one], "1 measure of heads can't agree"),
         ([one, one], "two of the folders hold the measure 'retrieval score'"),
         ([one, other], "of 2 layers and 4 heads .* of 2 and 2"),
+        ([one, blank], "first-order effect measured no head"),
         ([one, effects], "holds none of what can be compared"),
         ([one, tmp_path / "nowhere"], r"holds no results\.json"),
         ([one, written(tmp_path / "empty", {})], "holds no map of heads"),
@@ -132,6 +134,6 @@ def test_what_can_not_be_compared_is_refused(tmp_path: Path) -> None:
         agreement([*measures_of(one), Measure("b", (2, 2), np.zeros(4), True, "")], [4], 0)
     with pytest.raises(UsageError, match="no map here ranks heads"):
         top_heads(read_maps(effects), 1)
-    for text in ("12", "a:1", "1:2,"):
-        with pytest.raises(UsageError, match="--heads takes layer:head pairs"):
+    for text in ("12", "12:3;5:0", "1:2,", "1:2:3", ""):
+        with pytest.raises(UsageError, match="--heads takes heads as LAYER:HEAD"):
             parse_heads(text)

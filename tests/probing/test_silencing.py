@@ -15,11 +15,10 @@ import tiny
 from seal_attention.models import LoadedModel
 from seal_attention.probing.ablation import Part, ablate, all_heads
 from seal_attention.probing.channels import findings as channel_findings
-from seal_attention.probing.channels import parse_heads
 from seal_attention.probing.heads import findings, quadrant
 from seal_attention.probing.silencing import RECORDS, cost, read_cells, silence
 from seal_attention.prompts import Example
-from seal_attention.runs import Run, UsageError
+from seal_attention.runs import Run
 
 
 @pytest.fixture
@@ -125,13 +124,6 @@ def test_channels_become_a_strip_a_head(examples: list[Example], tmp_path: Path)
         (layer, head, measure) for layer, head in ((0, 1), (1, 2)) for measure in ("accuracy", "log_probability")
     ]
     assert strips[3]["values"] == pytest.approx(cell.mean("log_probability")[3:].tolist(), abs=1e-6)
-
-
-def test_heads_are_typed_as_layer_and_head() -> None:
-    assert parse_heads("12:3, 5:0,12:3") == [Part(12, 3), Part(5, 0)]
-    for text in ("12", "12:3;5:0", "1:2,", "1:2:3", ""):
-        with pytest.raises(UsageError, match="LAYER:HEAD"):
-            parse_heads(text)
 
 
 @pytest.mark.parametrize(

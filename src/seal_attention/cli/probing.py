@@ -49,7 +49,10 @@ Asked = Annotated[int, typer.Option("--n", help="Questions a cell, rounded up to
 
 @dataclass(frozen=True)
 class Subject:
-    """The model to measure as it was typed, and the folder of the adapter at work in it, None for the base."""
+    """The model to measure as it was typed, and the folder of the adapter at work in it, None for the base.
+
+    `wider` is what options.window_settings made of --extend and --window.
+    """
 
     model: str
     adapter: Path | None
@@ -59,6 +62,7 @@ class Subject:
     attention: str
     revision: str | None
     trust: bool
+    wider: Mapping[str, Any]
 
     @property
     def method(self) -> str:
@@ -74,13 +78,14 @@ class Subject:
         return {"model": self.model, "method": self.method, "revision": self.revision, "dtype": self.dtype,
                 "attention": self.attention, "adapter": self.adapter and str(self.adapter),
                 "adapter_digest": self.adapter and adapters.digest(self.adapter),
-                "strength": self.strength}  # fmt: skip
+                "strength": self.strength, **self.wider}  # fmt: skip
 
     def load(self) -> tuple[LoadedModel, Adapter | None]:
         """The model, and the adapter made for it, attached to nothing yet."""
         from .. import adapters
 
-        loaded = load_model(self.model, self.dtype, self.device, self.attention, self.revision, self.trust)
+        how = (self.dtype, self.device, self.attention, self.revision, self.trust)
+        loaded = load_model(self.model, *how, **self.wider)
         return loaded, adapters.load(self.adapter, loaded, self.strength) if self.adapter else None
 
 

@@ -19,6 +19,7 @@ from .options import (
     Depths,
     Device,
     Dtype,
+    Extend,
     Haystack,
     Json,
     Lengths,
@@ -32,6 +33,8 @@ from .options import (
     Strength,
     Task,
     Trust,
+    Window,
+    window_settings,
 )
 from .probe_facts import of_channels, of_fast, of_heads
 from .probing import BY, Asked, AtWork, By, Subject, chosen, examples_of, open_probe, print_findings, probe, say
@@ -63,11 +66,14 @@ def heads(
     attention: Attention = "auto",
     revision: Revision = None,
     trust: Trust = False,
+    extend: Extend = None,
+    window: Window = None,
     as_json: Json = False,
 ) -> None:
     """Silence each head in turn: the change of accuracy and answer log-probability, exact; give two sizes or more."""
     selection = Selection(task, lines, length, depths, questions, prefixed, haystack, data)
-    subject = Subject(model, adapter, strength, dtype, device, attention, revision, trust)
+    wider = window_settings(extend, window)
+    subject = Subject(model, adapter, strength, dtype, device, attention, revision, trust, wider)
     run = open_probe("heads", subject, chosen(selection, seed, n), out)
     if run.results is None:
         from ..probing import ablation
@@ -110,13 +116,16 @@ def fast(
     attention: Attention = "auto",
     revision: Revision = None,
     trust: Trust = False,
+    extend: Extend = None,
+    window: Window = None,
     as_json: Json = False,
 ) -> None:
     """Estimate every head's effect from one backward pass a context, and check the largest exactly."""
     if top < 1 or batch < 1:
         raise UsageError(f"--top and --batch must be at least 1, not {top} and {batch}")
     selection = Selection(task, lines, length, depths, questions, prefixed, haystack, data)
-    subject = Subject(model, adapter, strength, dtype, device, attention, revision, trust)
+    wider = window_settings(extend, window)
+    subject = Subject(model, adapter, strength, dtype, device, attention, revision, trust, wider)
     asked = chosen(selection, seed, n)
     given = None
     if exact:
@@ -186,17 +195,22 @@ def channels(
     attention: Attention = "auto",
     revision: Revision = None,
     trust: Trust = False,
+    extend: Extend = None,
+    window: Window = None,
     as_json: Json = False,
 ) -> None:
     """Silence each channel inside some heads: the change of accuracy and answer log-probability, exact."""
-    from ..probing.channels import findings, parse_heads
+    from ..probing.ablation import Part
+    from ..probing.channels import findings
+    from ..probing.head_maps import parse_heads
     from ..probing.heads import HeadsRun
 
     given = HeadsRun.read(Path(heads)) if Path(heads).is_dir() else None
-    picked = list(given.extremes(by)) if given else parse_heads(heads)
+    picked = list(given.extremes(by)) if given else [Part(*pair) for pair in parse_heads(heads)]
     named = model or (given.settings["model"] if given else "smollm2-135m")
     selection = Selection(task, lines, length, depths, questions, prefixed, haystack, data)
-    subject = Subject(named, adapter, strength, dtype, device, attention, revision, trust)
+    wider = window_settings(extend, window)
+    subject = Subject(named, adapter, strength, dtype, device, attention, revision, trust, wider)
     stated = {"heads": [list(part[:2]) for part in picked], **chosen(selection, seed, n)}
     run = open_probe("channels", subject, stated, out)
     if run.results is None:

@@ -18,6 +18,7 @@ from .options import (
     Depths,
     Device,
     Dtype,
+    Extend,
     Haystack,
     Json,
     Lengths,
@@ -31,7 +32,9 @@ from .options import (
     Strength,
     Task,
     Trust,
+    Window,
     default_folder,
+    window_settings,
 )
 from .probing import Asked, AtWork, Subject, chosen, examples_of, open_probe, print_findings, probe, say
 
@@ -76,6 +79,8 @@ def direct(
     attention: Attention = "auto",
     revision: Revision = None,
     trust: Trust = False,
+    extend: Extend = None,
+    window: Window = None,
     as_json: Json = False,
 ) -> None:
     """What each head and MLP adds to the right and the wrong token's logit, before and after tuning (section 5).
@@ -83,7 +88,8 @@ def direct(
     Of the questions asked those count that the base gets wrong and the adapter right.
     """
     selection = Selection(task, lines, length, depths, questions, prefixed, haystack, data)
-    subject = Subject(model, adapter, strength, dtype, device, attention, revision, trust)
+    wider = window_settings(extend, window)
+    subject = Subject(model, adapter, strength, dtype, device, attention, revision, trust, wider)
     run = open_probe("direct", subject, {"norm": norm, "tokens": tokens, **chosen(selection, seed, n)}, out)
     if run.results is None:
         from ..probing import direct_effect, direct_probe
@@ -122,6 +128,8 @@ def retrieval(
     attention: Attention = "auto",
     revision: Revision = None,
     trust: Trust = False,
+    extend: Extend = None,
+    window: Window = None,
     as_json: Json = False,
 ) -> None:
     """How much of the answer each head copies out of the context: the retrieval-head score of Wu et al. (2024).
@@ -129,7 +137,8 @@ def retrieval(
     Answers are written a token at a time; those that are right by more than half count.
     """
     selection = Selection(task, lines, length, depths, questions, prefixed, haystack, data)
-    subject = Subject(model, adapter, strength, dtype, device, attention, revision, trust)
+    wider = window_settings(extend, window)
+    subject = Subject(model, adapter, strength, dtype, device, attention, revision, trust, wider)
     run = open_probe("retrieval", subject, chosen(selection, seed, n), out)
     if run.results is None:
         from ..probing import retrieval_heads
@@ -182,12 +191,15 @@ def attention_to_needle(
     attention: Attention = "auto",
     revision: Revision = None,
     trust: Trust = False,
+    extend: Extend = None,
+    window: Window = None,
     as_json: Json = False,
 ) -> None:
     """Where heads look from the end of the prompt: at the needle, the question, the first token or elsewhere."""
     watched = _heads(heads, ranked, top)
     selection = Selection(task, lines, length, depths, questions, prefixed, haystack, data)
-    subject = Subject(model, adapter, strength, dtype, device, attention, revision, trust)
+    wider = window_settings(extend, window)
+    subject = Subject(model, adapter, strength, dtype, device, attention, revision, trust, wider)
     run = open_probe("attention", subject, {"heads": watched, **chosen(selection, seed, n)}, out)
     if run.results is None:
         from ..probing import needle_attention

@@ -15,7 +15,20 @@ from ..evaluation.cells import Cell
 from ..runs import Run, plain
 from ..tasks.selection import Selection
 from ..tasks.sizing import draw
-from .options import Attention, Device, Dtype, Json, Lengths, Out, Questions, Sizes, Trust
+from .options import (
+    Attention,
+    Device,
+    Dtype,
+    Extend,
+    Json,
+    Lengths,
+    Out,
+    Questions,
+    Sizes,
+    Trust,
+    Window,
+    window_settings,
+)
 from .probe_facts import of_quadrants
 from .probing import BY, Asked, By, Subject, chosen, open_probe, print_findings, probe, say
 
@@ -42,6 +55,8 @@ def quadrants(
     device: Device = "auto",
     attention: Attention = "auto",
     trust: Trust = False,
+    extend: Extend = None,
+    window: Window = None,
     as_json: Json = False,
 ) -> None:
     """Scale the heads of two quadrants by swept factors, answer new questions, keep the best as a SEAL-H adapter."""
@@ -68,7 +83,15 @@ def quadrants(
     )
     seed = there["seed"] + 1 if seed is None else seed
     subject = Subject(
-        model or there["model"], None, 1.0, dtype, device, attention, None if model else there["revision"], trust
+        model or there["model"],
+        None,
+        1.0,
+        dtype,
+        device,
+        attention,
+        None if model else there["revision"],
+        trust,
+        window_settings(extend, window),
     )
     stated = {"heads": str(heads_run), "q1": q1, "q3": q3, "by": by, **chosen(selection, seed, n)}
     run = open_probe("quadrants", subject, stated, out)

@@ -78,8 +78,8 @@ def source_digest(folder: Path) -> str:
 def agreement(measures: Sequence[Measure], tops: Sequence[int], seed: int) -> dict[str, Any]:
     """Correlations and overlaps of each pair of measures, as results.json holds them.
 
-    UsageError for fewer than two measures, for two of one name, for models of other shapes, and for a top that is not
-    smaller than the number of heads.
+    UsageError for fewer than two measures, for two of one name, for models of other shapes, for a measure without a
+    figure, and for a top that is not smaller than the number of heads.
     """
     _require_comparable(measures, tops)
     pairs = list(itertools.combinations(measures, 2))
@@ -133,9 +133,12 @@ def _require_comparable(measures: Sequence[Measure], tops: Sequence[int]) -> Non
             f"{first.title} is of {len(first.shape)} layers and {len(first.values)} heads ({first.model}), "
             f"{other.title} of {len(other.shape)} and {len(other.values)} ({other.model}); give runs of one model"
         )
+    if blank := [one.title for one in measures if np.isnan(one.values).all()]:
+        raise UsageError(f"{blank[0]} measured no head; ask that probe more questions, or leave its folder out")
     if wrong := [count for count in tops if count >= len(measures[0].values)]:
         raise UsageError(
-            f"--top {wrong[0]} takes in every head of {len(measures[0].values)}; ask for fewer, such as 10"
+            f"--top {wrong[0]} takes in every head of {len(measures[0].values)}; ask for at most "
+            f"{len(measures[0].values) - 1}"
         )
 
 

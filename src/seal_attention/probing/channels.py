@@ -6,25 +6,12 @@ Inside a head the channels differ as the heads do (paper, section 3.3): a few ca
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import UsageError
-from .ablation import Part
 from .heads import NAMES, baseline, named
 from .silencing import MEASURES, UNITS, Silenced, in_words
 from .stability import interval
-
-
-def parse_heads(text: str) -> list[Part]:
-    """`12:3,5:0` -> layer 12's head 3 and layer 5's head 0. UsageError for anything else."""
-    named = re.findall(r"(?<![^,])\s*(\d+):(\d+)\s*(?![^,])", text)
-    if len(named) != text.count(",") + 1:
-        raise UsageError(
-            f"--heads takes heads as LAYER:HEAD such as 12:3,5:0, or the folder of a `seal probe heads`, not {text!r}"
-        )
-    return [Part(int(layer), int(head)) for layer, head in dict.fromkeys(named)]
 
 
 def findings(cells: Sequence[Silenced]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def parse_heads(text: str) -> list[tuple[int, int]]:
     for part in text.split(","):
         layer, colon, head = part.strip().partition(":")
         if not (colon and layer.isdecimal() and head.isdecimal()):
-            raise UsageError(f"--heads takes layer:head pairs such as 12:3,14:0, not {text!r}")
+            raise UsageError(f"--heads takes heads as LAYER:HEAD such as 12:3,5:0, or a run folder, not {text!r}")
         pairs.append((int(layer), int(head)))
     return list(dict.fromkeys(pairs))
 
