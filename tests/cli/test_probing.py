@@ -133,11 +133,11 @@ def test_what_cant_be_measured_is_refused_in_a_sentence(place: Path, seal: Seal,
 
 def test_an_extended_model_is_measured_as_extended(place: Path, seal: Seal) -> None:
     few = ("fast", "model", "--lines", 2, "--questions", 1, "--n", 1, "--top", 1, "--dtype", "float64", "--json")
-    plain = found(seal, *few, "--window", 512, "--out", "plain")
-    extended = found(seal, *few, "--window", 512, "--extend", "linear:2", "--out", "extended")
+    plain = found(seal, *few, "--window", 768, "--out", "plain")
+    extended = found(seal, *few, "--window", 768, "--extend", "linear:2", "--out", "extended")
     assert plain["maps"][0]["values"] != extended["maps"][0]["values"]
     settings = json.loads((place / "extended" / "manifest.json").read_text())["settings"]
-    assert (settings["extend"], settings["native_window"]) == ("linear:2", 512)
+    assert (settings["extend"], settings["native_window"]) == ("linear:2", 768)
 
 
 def test_the_cost_and_the_findings_are_said_in_words(seal: Seal) -> None:

@@ -40,7 +40,13 @@ def test_the_two_commands_stand_at_the_top_and_make_knows_them() -> None:
     assert ".venv/bin/seal demo" in demo.splitlines()
 
 
-SMALL = {"plan": ["--samples=2"], "tune": ["--samples=2"], "eval": ["--n=1"], "perplexity": ["--bytes=4k"]}
+SMALL = {
+    "plan": ["--samples=2"],
+    "tune": ["--samples=2"],
+    "eval": ["--n=1"],
+    "perplexity": ["--bytes=4k"],
+    "probe": ["--n=1", "--lines=2,3"],
+}
 
 
 def test_its_commands_run_one_after_the_other_on_a_tiny_model(
@@ -51,7 +57,7 @@ def test_its_commands_run_one_after_the_other_on_a_tiny_model(
     monkeypatch.chdir(tmp_path)
     commands = [command for command in blocks() if command.startswith("seal ") and "--endpoint" not in command]
     named = [command.split()[1] for command in commands]
-    assert " ".join(named) == "plan tune eval eval report merge tasks eval eval tune tune perplexity"
+    assert " ".join(named) == "plan tune eval eval report merge tasks eval eval tune tune perplexity probe probe report"
     for command in commands:
         typed = re.sub(r"\b\dk,\dk\b|\b4k\b", "3k", command.replace("YOUR_MODEL", "model"))
         arguments = [*shlex.split(typed), *SMALL.get(command.split()[1], [])]
@@ -62,6 +68,7 @@ def test_its_commands_run_one_after_the_other_on_a_tiny_model(
             main()
         assert stop.value.code == 0, command
     assert (tmp_path / "report.html").exists()
+    assert (tmp_path / "heads.html").exists()
     assert (tmp_path / "merged" / "model.safetensors").exists()
     assert "largest_logit_gap" in capsys.readouterr().out
 
