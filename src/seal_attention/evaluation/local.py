@@ -24,7 +24,7 @@ from ..samples import Prediction, digest_of, question_name
 from .cells import PREDICTIONS, Cell, Written, predict, rows_of
 
 ASKED = 200  # characters at the end of a context that a prediction shows where its question has no text of its own
-MOSTLY = 0.8  # of the shorter of two prefixes; below that, reading them apart costs little more
+OWN = 64  # tokens that the shorter of two prefixes may have to itself: each of its questions reads them again
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def _waiting(cell: Cell, encoder: Encoder, window: int | None, done: Collection[
 
 
 def _chains(cells: Sequence[Sequence[Waiting]]) -> list[Chain]:
-    """Examples that share most of the shorter one's prefix together, by the cell of the first of each, then by ids.
+    """Examples of which one's prefix goes on with the other's together, by the cell of the first of each, then by ids.
 
     Sorted by their ids, those that begin alike are neighbours.
     """
@@ -183,11 +183,11 @@ def _chains(cells: Sequence[Sequence[Waiting]]) -> list[Chain]:
 
 
 def _extends(first: Waiting, second: Waiting) -> bool:
-    """Whether reading one prefix saves reading most of the other."""
+    """Whether one prefix goes on where the other ends, but for a few tokens."""
     if first.example.sample.max_new_tokens != second.example.sample.max_new_tokens:
         return False
     shorter = min(len(first.prefix_ids), len(second.prefix_ids))
-    return shorter > 1 and common_prefix([first.prefix_ids, second.prefix_ids]) > MOSTLY * shorter
+    return shorter > 1 and shorter - common_prefix([first.prefix_ids, second.prefix_ids]) <= min(OWN, shorter // 8)
 
 
 def _predictions(encoder: Encoder, waiting: Waiting, answers: Sequence[Answer], cell: Cell) -> list[Prediction]:
