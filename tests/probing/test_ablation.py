@@ -16,6 +16,7 @@ import tiny
 from adapting import randomised
 from seal_attention.adapters import Adapter, LowRank, Scales
 from seal_attention.errors import UsageError
+from seal_attention.extension import extended
 from seal_attention.generation import answer_questions
 from seal_attention.models import LoadedModel
 from seal_attention.probing import ablation
@@ -249,3 +250,17 @@ def test_layers_that_hand_each_other_more_than_hidden_states_are_told_from_plain
         assert runs.plain is not linked
         assert torch.equal(runs.hidden[1], torch.ones(1, 2, 3))
         assert runs.outputs == [2, 2]
+
+
+@pytest.mark.usefixtures("_no_rounding")
+@pytest.mark.parametrize("extend", ["ntk:2", "self-extend:group=4,window=8", "dca:2"])
+def test_heads_of_an_extended_model_equal_whole_runs_too(extend: str, example: Example) -> None:
+    plain = tiny.load("llama", torch.float64, max_position_embeddings=32)
+    model = extended(tiny.load("llama", torch.float64, max_position_embeddings=32), extend)
+    assert len(example.prefix_ids) > 32  # the extension is at work
+    base, *found = ablate(model, example, all_heads(model))
+    assert base.log_probabilities != whole_run(plain, example).log_probabilities
+    for one in found:
+        assert one.part is not None
+        expected = whole_run(model, example, silencing(model, one.part.layer, one.part.head))
+        torch.testing.assert_close(one.log_probabilities, expected.log_probabilities, rtol=1e-9, atol=1e-9)

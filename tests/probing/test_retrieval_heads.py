@@ -16,6 +16,7 @@ import tiny
 from adapting import randomised
 from seal_attention.adapters import Scales
 from seal_attention.errors import UsageError
+from seal_attention.extension import extended
 from seal_attention.models import LoadedModel
 from seal_attention.probing import needle_attention, retrieval_heads
 from seal_attention.probing.attention_rows import attention_rows, eager
@@ -64,6 +65,9 @@ def test_single_rows_equal_the_last_rows_of_whole_maps(name: str, example: Examp
 
 
 def test_a_family_that_can_not_change_its_attention_is_refused() -> None:
+    model = extended(tiny.load("llama"), "self-extend:group=4,window=16")
+    with pytest.raises(UsageError, match="can't be read under --extend self-extend:group=4,window=16"), eager(model):
+        pass
     with pytest.raises(UsageError, match="add --attention eager"), eager(tiny.shared("falcon-grouped")):
         pass
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import torch
 from transformers import Cache
 
+from ..attention import EXTENDED
 from ..embedded import quiet_transformers
 from ..errors import UsageError
 from ..models import LoadedModel
@@ -20,9 +21,18 @@ from ..models import LoadedModel
 
 @contextlib.contextmanager
 def eager(model: LoadedModel) -> Iterator[None]:
-    """The model with eager attention until the context ends. UsageError for a family that can't change its own."""
+    """The model with eager attention until the context ends.
+
+    UsageError for a family that can't change its own, and where the window is extended in the attention itself, which
+    eager attention knows nothing of.
+    """
     config = model.model.config.get_text_config(decoder=True)
     usual = config._attn_implementation
+    if usual == EXTENDED:
+        raise UsageError(
+            f"attention weights can't be read under --extend {model.extension}, which is in the attention itself; "
+            "leave it out, or take a rotary scaling such as ntk:4"
+        )
     with quiet_transformers():
         model.model.set_attn_implementation("eager")
     try:

@@ -24,6 +24,7 @@ from ..prompts import EncodedQuestion, Example
 from ..runs import Run, Unwatched, Watcher
 from ..shared_prefix import PrefixCache
 from .ablation import Part
+from .head_maps import head_map
 from .heads import HeadsRun, effects_of, grid
 from .ranks import spearman
 from .silencing import UNITS, Silenced, in_words
@@ -137,19 +138,9 @@ def findings(effects: Mapping[CellName, Effects], exact: Mapping[CellName, Effec
     for (task, sizes), own in effects.items():
         known, cell = exact[task, sizes], dict(sizes)
         layers, values = grid(list(own), torch.tensor(list(own.values()), dtype=torch.float64))
-        maps.append(
-            {
-                "name": "first_order",
-                "title": "First-order change of the answer's log-probability with each head silenced "
-                f"({in_words(task, cell)})",
-                "task": task,
-                "cell": cell,
-                "layers": layers,
-                "values": values,
-                "neutral": 0.0,
-                "unit": UNITS["log_probability"],
-            }
-        )
+        title = f"First-order change of the answer's log-probability with each head silenced ({in_words(task, cell)})"
+        unit = UNITS["log_probability"]
+        maps.append(head_map("first_order", title, layers, values, unit=unit, task=task, cell=cell))
         checked += [
             {"task": task, "cell": cell, "layer": part.layer, "head": part.head,
              "first_order": round(own[part], 6), "exact": round(known[part], 6)}

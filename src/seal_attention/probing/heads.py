@@ -20,6 +20,7 @@ from ..errors import UsageError
 from ..runs import MANIFEST, RESULTS, load_json, read_records
 from ..scoring.statistics import wilson_interval
 from .ablation import Part
+from .head_maps import head_map
 from .silencing import MEASURES, RECORDS, UNITS, Silenced, in_words
 from .stability import agreement, halves, interval
 
@@ -86,19 +87,11 @@ def grid(parts: Sequence[Part], values: torch.Tensor) -> tuple[list[int], list[l
 
 
 def _map(cell: Silenced, measure: str) -> dict[str, Any]:
-    low, high = interval(cell.changes[measure])
+    low, high = (grid(cell.parts, ends)[1] for ends in interval(cell.changes[measure]))
+    title = f"Change of {NAMES[measure]} with each head silenced ({in_words(cell.task, cell.cell)})"
     layers, values = grid(cell.parts, cell.mean(measure))
-    return {
-        "name": f"ablation_{measure}",
-        "title": f"Change of {NAMES[measure]} with each head silenced ({in_words(cell.task, cell.cell)})",
-        **named(cell),
-        "layers": layers,
-        "values": values,
-        "low": grid(cell.parts, low)[1],
-        "high": grid(cell.parts, high)[1],
-        "neutral": 0.0,
-        "unit": UNITS[measure],
-    }
+    held = head_map(f"ablation_{measure}", title, layers, values, unit=UNITS[measure], **named(cell))
+    return {**held, "low": low, "high": high}
 
 
 def _scatter(first: Silenced, second: Silenced, measure: str) -> dict[str, Any]:
