@@ -2,9 +2,9 @@
 """A model, maybe with an adapter, and cells of samples -> predictions on disk -> rows of scores with intervals.
 
 Contexts that extend one another (longer sizes of one haystack) are read once, and of those that begin alike (one filler
-text) each from where it leaves the one before. Every prediction is kept, one JSON line a
-question, appended as each wave of contexts ends. Rows are always recomputed from the
-whole file, so an evaluation that was interrupted goes on where it stopped and ends with the same rows.
+text) each from where it leaves the one before. Every prediction is kept, one JSON line a question, appended as each
+wave of contexts ends. Rows are always recomputed from the whole file, so an evaluation that was interrupted goes on
+where it stopped and ends with the same rows.
 """
 
 from __future__ import annotations
