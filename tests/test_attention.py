@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch.nn import functional
+from transformers.masking_utils import sdpa_mask, sliding_window_causal_mask_function
 
 import tiny
 from seal_attention import attention
@@ -33,19 +34,27 @@ def mask_of(kind: str, heads: int) -> torch.Tensor:
     return seen
 
 
-@pytest.mark.parametrize("block", [1, 4 * KEYS * 4 * 3, 2**21], ids=["a query", "some queries", "all queries"])
-@pytest.mark.parametrize("kind", ["boolean", "added", "by head", "of one row"])
+@pytest.mark.parametrize(
+    ("rows", "scores"), [(1, 1), (4, 1), (4, 4 * KEYS * 4), (128, 2**21)], ids=["least", "a head", "some heads", "all"]
+)
+@pytest.mark.parametrize("kind", ["none", "boolean", "added", "by head", "of one row"])
 @pytest.mark.parametrize(("heads", "key_value_heads"), [(4, 4), (6, 2), (3, 1)])
 def test_values_and_gradients_equal_pytorchs(
-    heads: int, key_value_heads: int, kind: str, block: int, monkeypatch: pytest.MonkeyPatch
+    heads: int, key_value_heads: int, kind: str, rows: int, scores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention, "BLOCK_SCORES", block)
+    monkeypatch.setattr(attention, "BLOCK_QUERIES", rows)
+    monkeypatch.setattr(attention, "BLOCK_SCORES", scores)
     query, key, value = drawn(heads, key_value_heads)
-    mask = mask_of(kind, heads)
+    causal = torch.ones(LENGTH, KEYS, dtype=torch.bool).tril(KEYS - LENGTH)
+    mask = None if kind == "none" else mask_of(kind, heads)
     ours = BlockwiseAttention.apply(query, key, value, mask, 0.3)
     groups = heads // key_value_heads
     theirs = functional.scaled_dot_product_attention(
-        query, key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1), attn_mask=mask, scale=0.3
+        query,
+        key.repeat_interleave(groups, 1),
+        value.repeat_interleave(groups, 1),
+        attn_mask=causal if mask is None else mask,
+        scale=0.3,
     )
     assert torch.allclose(ours, theirs, rtol=0, atol=1e-12)
     outer = torch.randn(ours.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -67,3 +76,27 @@ def test_it_serves_the_families_that_take_pytorchs_attention_and_no_others() -> 
     assert {chosen[name] for name in ("llama", "qwen3", "gpt2", "phi3", "mixtral", "gemma3-with-vision")} == {BLOCKWISE}
     assert {chosen[name] for name in ("gemma2", "gpt_oss")} == {"eager"}
     assert chosen["falcon-alibi"] != BLOCKWISE
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("given", [{}, {"attention_mask": torch.ones(1, KEYS, dtype=torch.bool)}], ids=["none", "ones"])
+def test_what_continues_a_cache_needs_no_mask(given: dict[str, torch.Tensor]) -> None:
+    shape = {"batch_size": 1, "q_length": LENGTH, "kv_length": KEYS, "q_offset": KEYS - LENGTH, **given}
+    assert attention.blockwise_mask(**shape) is None
+    padded = {**shape, "attention_mask": torch.arange(KEYS)[None] > 0}
+    assert attention.blockwise_mask(**padded)[0, 0].sum() == sdpa_mask(**shape)[0, 0].sum() - LENGTH
+    window = {**shape, "mask_function": sliding_window_causal_mask_function(3), "local_size": 3}
+    assert torch.equal(attention.blockwise_mask(**window), sdpa_mask(**window))
+    assert attention.blockwise_mask(**shape, allow_is_causal_skip=False) is not None
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("given", [{}, {"position_bias": torch.linspace(-3, 3, LENGTH * KEYS).view(1, 1, LENGTH, -1)}])
+def test_queries_behind_a_cache_see_no_key_after_their_own(given: dict[str, torch.Tensor]) -> None:
+    query, key, value = drawn(4, 4)
+    given = {name: tensor.double() for name, tensor in given.items()}
+    first, _ = attention.attention_forward(torch.nn.Identity(), query, key, value, None, **given)
+    value[:, :, -1] += 1.0  # the last key's
+    second, _ = attention.attention_forward(torch.nn.Identity(), query, key, value, None, **given)
+    assert torch.equal(first[:, :-1], second[:, :-1])
+    assert not torch.allclose(first[:, -1], second[:, -1])

@@ -1,33 +1,63 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Queries, keys, values and a mask -> attention outputs, a block of queries at a time, for CPUs; exact gradients.
+"""Queries, keys, values and maybe a mask -> attention outputs, a block of queries at a time, for CPUs; exact gradients.
 
-What continues a shared prefix comes with a mask, and then transformers copies the keys and values for every query head
-of a group, at every step. Here the query heads that share a key-value head stand in one matrix and nothing is copied;
-a block's scores live only while it is computed, so memory grows with the length, never with its square. The backward
-pass computes them again, as FlashAttention does (Dao et al., 2022, section 3.1). Without a mask PyTorch's own kernel is
+For what continues a shared prefix PyTorch's kernel wants a mask, reads all keys for every query, and transformers
+copies keys and values for every query head of a group. Here the query heads that share a key-value head stand in one
+matrix, nothing is copied, and without a mask only the keys up to a block's last query are read. A block's scores live
+only while it is computed, so memory grows with the length, never with its square; the backward pass computes them
+again, as FlashAttention does (Dao et al., 2022, section 3.1). For a whole prompt without a mask PyTorch's own kernel is
 as good, and does it (docs/log.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from transformers.masking_utils import causal_mask_function, sdpa_mask
 
 BLOCKWISE = "seal_blockwise"
 EXTENDED = "seal_extended"  # past a model's window (extension/delta_rotation.py): it must be told where keys stand
-BLOCK_SCORES = 2**22  # scores of a block: few enough for the processor's cache, enough for whole matrix products
+BLOCK_QUERIES = 128  # of a block at most: of a causal block's last keys half are computed in vain
+BLOCK_SCORES = 2**19  # of a block, where more than one head has so few: what comes next finds them in the cache
 
 
 def register_blockwise() -> None:
     """Make `attn_implementation="seal_blockwise"` known to transformers; other names stay as they are."""
     AttentionInterface.register(BLOCKWISE, attention_forward)
-    AttentionMaskInterface.register(BLOCKWISE, sdpa_mask)
+    AttentionMaskInterface.register(BLOCKWISE, blockwise_mask)
+
+
+def blockwise_mask(
+    *,
+    q_length: int,
+    kv_length: int,
+    q_offset: int = 0,
+    kv_offset: int = 0,
+    mask_function: Callable[..., Any] = causal_mask_function,
+    attention_mask: torch.Tensor | None = None,
+    **given: Any,
+) -> torch.Tensor | None:
+    """transformers' mask, (batch, 1, queries, keys), True where seen; None where a query sees all keys up to its own.
+
+    PyTorch's kernel needs a mask for what continues a cache; here None means causal there too.
+    """
+    plain = mask_function is causal_mask_function and (attention_mask is None or bool(attention_mask.all()))
+    if plain and given.get("allow_is_causal_skip", True) and kv_offset == 0 and q_offset + q_length == kv_length:
+        return None
+    return sdpa_mask(
+        q_length=q_length,
+        kv_length=kv_length,
+        q_offset=q_offset,
+        kv_offset=kv_offset,
+        mask_function=mask_function,
+        attention_mask=attention_mask,
+        **given,
+    )
 
 
 def attention_forward(
@@ -43,9 +73,15 @@ def attention_forward(
 ) -> tuple[torch.Tensor, None]:
     """What transformers calls: (batch, heads, time, head_size) each -> (batch, time, heads, head_size).
 
-    Calls without a mask, and those with something this kernel does not do, go to PyTorch's.
+    Whole prompts and single queries without a mask go to PyTorch's kernel, and so does what this one does not do.
     """
-    if attention_mask is None or dropout or kwargs.get("position_bias") is not None or kwargs.get("softcap"):
+    queries, keys = query.shape[2], key.shape[2]
+    causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+    continues = attention_mask is None and causal and 1 < queries < keys
+    unread = dropout or kwargs.get("position_bias") is not None or kwargs.get("softcap")
+    if unread and continues:
+        attention_mask = causal_mask(queries, keys, query.device)
+    if unread or (attention_mask is None and not continues):
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, is_causal, **kwargs)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     return BlockwiseAttention.apply(query, key, value, attention_mask, scale).transpose(1, 2), None
@@ -54,7 +90,8 @@ def attention_forward(
 class BlockwiseAttention(torch.autograd.Function):
     """softmax(scale * query @ key^T + mask) @ value, over blocks of queries.
 
-    `mask` is (batch or 1, heads or 1, queries, keys), boolean (True: seen) or added to the scores, and has no gradient.
+    `mask` is (batch or 1, heads or 1, queries, keys), boolean (True: seen) or added to the scores, and has no gradient;
+    None where the last query sees all keys, the one before it all but one, and so on.
     """
 
     @staticmethod
@@ -63,7 +100,7 @@ class BlockwiseAttention(torch.autograd.Function):
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
-        mask: torch.Tensor,
+        mask: torch.Tensor | None,
         scale: float,
     ) -> torch.Tensor:
         """(batch, heads, queries, value_size)."""
@@ -72,7 +109,7 @@ class BlockwiseAttention(torch.autograd.Function):
         batch, heads, length, _ = query.shape
         output = query.new_empty(batch, length, heads, value.shape[-1]).transpose(1, 2)  # as the caller will read it
         for block in _blocks(query, key, value, mask, scale):
-            output[:, :, block.span] = block.ungrouped(torch.bmm(block.weights, block.values))
+            output[block.asking] = block.ungrouped(torch.bmm(block.weights, block.values))
         return output
 
     @staticmethod
@@ -87,42 +124,59 @@ class BlockwiseAttention(torch.autograd.Function):
             outer = block.grouped(gradient)
             weights_gradient = torch.bmm(outer, block.values.transpose(1, 2))
             scores_gradient = torch._softmax_backward_data(weights_gradient, block.weights, -1, query.dtype)
-            query_gradient[:, :, block.span] = block.ungrouped(
-                torch.bmm(scores_gradient, block.keys).mul_(context.scale)
-            )
+            query_gradient[block.asking] = block.ungrouped(torch.bmm(scores_gradient, block.keys).mul_(context.scale))
             # The block's queries carry the scale already.
-            key_gradient.flatten(0, 1).add_(torch.bmm(scores_gradient.transpose(1, 2), block.queries))
-            value_gradient.flatten(0, 1).add_(torch.bmm(block.weights.transpose(1, 2), outer))
+            block.add(key_gradient, torch.bmm(scores_gradient.transpose(1, 2), block.queries))
+            block.add(value_gradient, torch.bmm(block.weights.transpose(1, 2), outer))
         return query_gradient, key_gradient.to(key.dtype), value_gradient.to(value.dtype), None, None
 
 
 class _Block:
-    """Some of the queries and all keys; matrices are (batch * key_value_heads, rows, columns)."""
+    """Some of the queries of some key-value heads, and the keys they may see.
+
+    `asking` and `asked` are its places in (batch, heads, queries, size) and (batch, key_value_heads, keys, size); its
+    matrices are (batch items * key-value heads of the block, rows, columns).
+    """
 
     def __init__(
         self,
+        items: slice,
+        heads: slice,
         span: slice,
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
-        mask: torch.Tensor,
+        mask: torch.Tensor | None,
         scale: float,
     ) -> None:
-        self.span = span
-        self.heads, self.key_value_heads = query.shape[1], key.shape[1]
-        self.keys, self.values = key.flatten(0, 1), value.flatten(0, 1)  # views of a cache, whatever its room
+        group = query.shape[1] // key.shape[1]
+        seen = key.shape[2] - query.shape[2] + span.stop if mask is None else key.shape[2]
+        self.asking = (items, slice(heads.start * group, heads.stop * group), span)
+        self.asked = (items, heads, slice(seen))
+        self.shape = (items.stop - items.start, heads.stop - heads.start)
+        self.keys, self.values = key[self.asked].flatten(0, 1), value[self.asked].flatten(0, 1)
         self.queries = self.grouped(query) * scale
         scores = torch.bmm(self.queries, self.keys.transpose(1, 2))
-        hide(scores, mask[:, :, span], len(query), self.key_value_heads)
+        if mask is None:
+            own = span.stop - span.start
+            hide(scores[..., seen - own :], causal_mask(own, own, key.device), *self.shape)
+        else:
+            places = zip(self.asking, mask.shape, strict=False)
+            hide(scores, mask[tuple(place if size > 1 else slice(None) for place, size in places)], *self.shape)
         self.weights = torch.softmax(scores, -1)
 
     def grouped(self, tensor: torch.Tensor) -> torch.Tensor:
         """(batch, heads, all queries, size) -> the block's rows."""
-        return grouped(tensor[:, :, self.span], self.key_value_heads)
+        return grouped(tensor[self.asking], self.shape[1])
 
     def ungrouped(self, rows: torch.Tensor) -> torch.Tensor:
-        """The block's rows -> (batch, heads, its queries, size)."""
-        return rows.view(-1, self.heads, self.span.stop - self.span.start, rows.shape[-1])
+        """The block's rows -> (items, heads, queries of the block, size)."""
+        items, heads, span = self.asking
+        return rows.view(items.stop - items.start, heads.stop - heads.start, span.stop - span.start, rows.shape[-1])
+
+    def add(self, total: torch.Tensor, rows: torch.Tensor) -> None:
+        """Add a row for each of the block's keys to what stands at their place."""
+        total[self.asked].add_(rows.unflatten(0, self.shape))
 
 
 def grouped(tensor: torch.Tensor, key_value_heads: int) -> torch.Tensor:
@@ -145,10 +199,26 @@ def hide(scores: torch.Tensor, mask: torch.Tensor, batch: int, key_value_heads: 
         by_head.add_(seen)
 
 
+def causal_mask(queries: int, keys: int, device: torch.device) -> torch.Tensor:
+    """(1, 1, queries, keys), True where seen: the last query sees all keys."""
+    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril_(keys - queries)[None, None]
+
+
 def _blocks(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, scale: float
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, scale: float
 ) -> Iterator[_Block]:
+    """As many heads at a time as have BLOCK_SCORES together; of several batch items all heads, or of one some."""
     batch, heads, length, _ = query.shape
-    rows = max(1, BLOCK_SCORES // (batch * heads * key.shape[2]))
-    for start in range(0, length, rows):
-        yield _Block(slice(start, min(start + rows, length)), query, key, value, mask, scale)
+    key_value_heads = key.shape[1]
+    rows = min(length, BLOCK_QUERIES)
+    together = max(1, BLOCK_SCORES // (heads // key_value_heads * rows * key.shape[2]))
+    items, some = max(1, together // key_value_heads), min(together, key_value_heads)
+    for item in _slices(batch, items):
+        for head in _slices(key_value_heads, some):
+            for span in _slices(length, rows):
+                yield _Block(item, head, span, query, key, value, mask, scale)
+
+
+def _slices(length: int, size: int) -> Iterator[slice]:
+    for start in range(0, length, size):
+        yield slice(start, min(start + size, length))

@@ -19,7 +19,7 @@ from .prompts import EncodedQuestion, Example, common_prefix
 from .shared_prefix import CHUNK, PrefixCache, answer_logits, forgets, free_memory, rows_that_fit
 
 TOGETHER = 13  # questions verified in one row: each one's scores against the others' tokens are computed in vain
-WAVE = 1024  # questions of a wave, where memory allows; what a wave has not finished is lost by an interruption
+WAVE, CONTEXTS = 1024, 32  # questions and contexts of a wave at most: what it has not finished an interruption loses
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ def answer_examples(
     many answers are still being written.
 
     The examples go in waves: prefixes are read one at a time, each from where it leaves the one before; then all
-    questions whose draft failed are decoded together. A wave holds as many as have WAVE questions and whose keys and
-    values fit into memory.
+    questions whose draft failed are decoded together. A wave holds CONTEXTS examples, or as many as have WAVE questions
+    and whose keys and values fit into memory.
     """
     wave: list[tuple[Example, list[_Begun]]] = []
     read: _Read | None = None
@@ -71,7 +71,7 @@ def answer_examples(
         on_read(example)
         rows = [begun.row for _, several in wave for begun in several if begun.row]
         held = sum({id(row.prefix): row.prefix.bytes for row in rows}.values())
-        if held > room or sum(len(begun) for _, begun in wave) >= WAVE:
+        if held > room or len(wave) >= CONTEXTS or sum(len(begun) for _, begun in wave) >= WAVE:
             yield from _finished(model, wave, stops, on_step)
             wave = []
     yield from _finished(model, wave, stops, on_step)

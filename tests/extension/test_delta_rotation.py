@@ -15,8 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DynamicCache
 
 import tiny
-from seal_attention import attention
 from seal_attention.adapters import Scales
+from seal_attention.extension import piecewise
 from seal_attention.extension.dual_chunk import DualChunk
 from seal_attention.extension.self_extend import SelfExtend
 from seal_attention.generation import answer_examples
@@ -80,7 +80,7 @@ def _no_rounding() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of some 15 queries, so that their ends fall here and there."""
-    monkeypatch.setattr(attention, "BLOCK_SCORES", 4 * LENGTH * 15)
+    monkeypatch.setattr(piecewise, "BLOCK_SCORES", 4 * LENGTH * 15)
 
 
 @pytest.mark.parametrize("kind", SCALED)
@@ -257,7 +257,7 @@ class Largest(TorchDispatchMode):
 
 
 def test_no_tensor_grows_with_the_square_of_the_length(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "BLOCK_SCORES", 2**15)
+    monkeypatch.setattr(piecewise, "BLOCK_SCORES", 2**15)
     model = extended(method)
     sizes = []
     for length in (256, 512):

@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 
-from .. import attention
 from ..attention import grouped, hide
 from .pieces import Block, Layout, Piece
+
+BLOCK_SCORES = 2**22  # of a block: few enough for the processor's cache, enough for whole matrix products
 
 
 class PiecewiseAttention(torch.autograd.Function):
@@ -124,7 +125,7 @@ class _Opened:
 def blocks_for(layout: Layout, query: torch.Tensor, key: torch.Tensor) -> tuple[Block, ...]:
     """The blocks that the kernel takes the queries in, (batch, heads, queries, size) against (batch, _, keys, size)."""
     batch, heads = query.shape[:2]
-    return layout.blocks(max(1, attention.BLOCK_SCORES // (batch * heads * key.shape[2])))
+    return layout.blocks(max(1, BLOCK_SCORES // (batch * heads * key.shape[2])))
 
 
 def _opened(
