@@ -7,20 +7,20 @@ cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"
 OUT=${OUT:-runs/probes}
 MODEL=${MODEL:-smollm2-135m}
-SIZES=${SIZES:-20,80} # lines: where the base still answers some, and where it answers none
-N=${N:-50}
+SIZES=${SIZES:-10,40} # lines: the base still answers some at the first, few at the second
+N=${N:-50} ANEW=${ANEW:-100} # questions a size: of the map, and of the scaled heads, which cost less
 
 # The answer's first words are given: what is measured is the number's retrieval, not the sentence around it.
-ASKED=(--lines "$SIZES" --n "$N" --prefixed)
+ASKED=(--lines "$SIZES" --questions "${QUESTIONS:-10}" --prefixed)
 LARGEST=${SIZES##*,}
 
-seal probe heads "$MODEL" "${ASKED[@]}" --out "$OUT/heads"
-seal probe fast "$MODEL" "${ASKED[@]}" --exact "$OUT/heads" --out "$OUT/fast"
-seal probe quadrants --heads "$OUT/heads" --q1 1,0.9,0.8,0.6 --q3 1,1.1,1.2,1.4 --n "$N" --out "$OUT/quadrants"
+seal probe heads "$MODEL" "${ASKED[@]}" --n "$N" --out "$OUT/heads"
+seal probe fast "$MODEL" "${ASKED[@]}" --n "$N" --exact "$OUT/heads" --out "$OUT/fast"
+seal probe quadrants --heads "$OUT/heads" --q1 1,0.9,0.8,0.6 --q3 1,1.1,1.2,1.4 --n "$ANEW" --out "$OUT/quadrants"
 seal probe channels "$MODEL" --heads "$OUT/heads" --lines "$LARGEST" --n "$N" --prefixed --out "$OUT/channels"
 # The best factors were chosen on their own questions: here they meet others (quadrants asked those of seed 1).
-seal eval "$MODEL" "${ASKED[@]}" --seed 2 --out "$OUT/base"
-seal eval "$MODEL" "${ASKED[@]}" --seed 2 --adapter "$OUT/quadrants/adapter" --out "$OUT/scaled"
+seal eval "$MODEL" "${ASKED[@]}" --n "$ANEW" --seed 2 --out "$OUT/base"
+seal eval "$MODEL" "${ASKED[@]}" --n "$ANEW" --seed 2 --adapter "$OUT/quadrants/adapter" --out "$OUT/scaled"
 seal compare "$OUT/base" "$OUT/scaled"
 
 seal tune "$MODEL" --method seal-h --lines "${SIZES%%,*}" --samples "${SAMPLES:-50}" --out "$OUT/tuned"
