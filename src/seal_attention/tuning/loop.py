@@ -18,6 +18,7 @@ import torch
 from accelerate import Accelerator
 
 from .. import adapters
+from ..devices import peak_memory
 from ..errors import SealError, UsageError
 from ..models import LoadedModel
 from ..objective import accumulate_gradients
@@ -137,7 +138,8 @@ def tune(
     watcher.end()
     if main:
         save()
-        losses = [record["loss"] for record in run.records(STEPS)]
+        records = list(run.records(STEPS))
+        losses = [record["loss"] for record in records]
         last = losses[-min(5, len(losses)) :]
         run.finish(
             {
@@ -146,6 +148,8 @@ def tune(
                 "lr": settings.lr,
                 "first_loss": losses[0],
                 "last_loss": sum(last) / len(last),
+                "seconds": round(sum(record["seconds"] for record in records), 1),
+                "peak_memory": peak_memory(model.device),
             }
         )
     tuning.accelerator.wait_for_everyone()
