@@ -31,6 +31,7 @@ from torch import nn
 
 from .errors import UsageError
 from .models import LoadedModel, OutputProjection, attention_linears, same_fingerprint
+from .rotary import regime_of
 from .runs import load_json, save_json, save_tensors
 
 METHODS = ("seal-h", "seal-c", "seal-l", "seal-d")
@@ -233,16 +234,25 @@ def save(adapter: Adapter, folder: Path, model: LoadedModel, notes: Mapping[str,
         "method": adapter.method,
         "base": {"name": model.name, "revision": model.revision, "fingerprint": model.fingerprint()},
         **notes,
+        **_reading(model),
     }
-    if model.extension:
-        native, window = model.native_window, model.window
-        seal["extension"] = {"extend": model.extension, "native_window": native, "window": window}
     if isinstance(adapter, Scales):
         seal["layers"] = [p.layer for p in model.projections]
         seal["heads"] = adapter.head_values()
     save_tensors(folder / WEIGHTS_FILE, tensors)
     save_json(folder / CONFIG_FILE, config)
     save_json(folder / SEAL_FILE, seal)
+
+
+def _reading(model: LoadedModel) -> dict[str, Any]:
+    """What seal.json keeps of how the model reads positions: its extension, and which of LongRoPE's factors."""
+    found: dict[str, Any] = {}
+    if model.extension:
+        native, window = model.native_window, model.window
+        found["extension"] = {"extend": model.extension, "native_window": native, "window": window}
+    if regime := regime_of(model.model.config, model.native_window):
+        found["longrope"] = regime
+    return found
 
 
 def describe(folder: Path) -> dict[str, Any]:
@@ -304,6 +314,29 @@ def load(
     else:
         adapter.load_state(tensors)
     return adapter
+
+
+def tuned_elsewhere(folder: Path, model: LoadedModel) -> str | None:
+    """A sentence where the adapter was tuned under another extension, window or LongRoPE factors than the model has.
+
+    None where they are the same, and where nobody wrote them down: in stock folders, and the factors in older ones.
+    """
+    then, now = describe(folder), _reading(model)
+    told = ["extension"] * ("format" in then) + ["longrope"] * ("longrope" in then)
+    differing = [key for key in told if then.get(key) != now.get(key)]
+    if not differing:
+        return None
+    tuned, used = (" and ".join(_in_words(key, held.get(key)) for key in differing) for held in (then, now))
+    return (
+        f"the adapter {folder} was tuned under {tuned} and is used here under {used}, where the heads that it scales "
+        "may do something else"
+    )
+
+
+def _in_words(key: str, held: Any) -> str:
+    if key == "longrope":
+        return f"LongRoPE's {held} factors"
+    return f"{held['extend']} from a window of {held['native_window']:,}" if held else "no extension"
 
 
 def digest(folder: Path) -> str:

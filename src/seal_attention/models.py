@@ -31,6 +31,7 @@ from .attention import BLOCKWISE, EXTENDED, register_blockwise
 from .devices import pick_device, pick_dtype
 from .embedded import DEFAULT_MODEL, embedded_model, quiet_transformers
 from .errors import SealError, UsageError
+from .rotary import settle
 
 # What decoder families call the projection that mixes the heads' outputs, in the order of preference.
 OUTPUT_PROJECTIONS = ("o_proj", "out_proj", "dense", "c_proj", "wo", "resid_out")
@@ -84,7 +85,12 @@ class LoadedModel:
 
     def __post_init__(self) -> None:
         if self.window is None:
-            self.native_window = self.window = window_of(self.model.config)
+            self.hold_to(window_of(self.model.config))
+
+    def hold_to(self, window: int | None) -> None:
+        """Let the model's own window be so many positions, and its rotary frequencies those for it (rotary.py)."""
+        self.native_window = self.window = window
+        settle(self.model, window)
 
     def run(self, input_ids: torch.Tensor, cache: Cache, held: torch.Tensor | None = None, **given: Any) -> Any:
         """Send ids (batch, time) through the model behind what the cache holds; `given` goes to its forward.

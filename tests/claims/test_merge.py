@@ -43,6 +43,31 @@ def test_merged_equals_adapted(tmp_path: Path, family: str, method: str) -> None
     assert measured["greedy_agreement"] == 1.0
 
 
+def test_a_model_that_sees_is_merged_by_the_older_and_the_newer_names_of_its_tensors(tmp_path: Path) -> None:
+    folder, adapter = prepared(tmp_path, "gemma3-with-vision", "seal-c", torch.float64)
+    file, older, newer = folder / "model.safetensors", "language_model.model.", "model.language_model."
+    changed = merge(str(folder), adapter, tmp_path / "merged")
+    assert changed == [f"{older}layers.{layer}.self_attn.o_proj.weight" for layer in (0, 1)]
+    before, after = load_file(file), load_file(tmp_path / "merged" / "model.safetensors")
+    assert {name for name in before if not torch.equal(before[name], after[name])} == set(changed)
+    base, merged = (models.load(str(path), dtype="float64", device="cpu") for path in (folder, tmp_path / "merged"))
+    applied = adapters.load(adapter, base)
+    with tiny.Float64():
+        unadapted = logits(base)
+        with applied.attached(base):
+            torch.testing.assert_close(logits(merged), logits(base), rtol=0, atol=1e-12)
+        assert (logits(merged) - unadapted).abs().max() > 1e-2
+        assert verify(base, applied, merged, [tiny.sample()])["greedy_agreement"] == 1.0
+    save_file({name.replace(older, newer): tensor for name, tensor in before.items()}, file)
+    for name in merge(str(folder), adapter, tmp_path / "again"):
+        assert name.startswith(newer)
+        again = load_file(tmp_path / "again" / "model.safetensors")[name]
+        assert torch.equal(again, after[name.replace(newer, older)])
+    save_file({name.replace(older, "text."): tensor for name, tensor in before.items()}, file)
+    with pytest.raises(UsageError, match=rf"has 0 tensors for {newer}layers.0.self_attn.o_proj.weight"):
+        merge(str(folder), adapter, tmp_path / "foreign")
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_only_the_output_projections_change_and_they_by_one_rounding(tmp_path: Path, dtype: torch.dtype) -> None:
     folder, adapter = prepared(tmp_path, "llama", "seal-c", dtype)

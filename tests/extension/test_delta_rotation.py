@@ -32,26 +32,33 @@ METHODS = {"self-extend": SelfExtend(3, 10), "dca": DualChunk(16)}
 REFERENCES = {"self-extend": reference.self_extend(3, 10), "dca": reference.dual_chunk(NATIVE)}
 FITTING = {"self-extend": 10, "dca": 15}  # tokens that the neighbour window, or one chunk, holds
 BASE = {"rope_theta": 10000.0}
-SCALED = {  # grouped heads; part of the channels; channels in pairs; scaling of the frequencies, and of attention
-    "llama": {},
-    "phi": {},
-    "cohere": {},
-    "linear": {"rope_type": "linear", "factor": 2.0, **BASE},
-    "yarn": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": NATIVE, **BASE},
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": NATIVE, **BASE}
+FACTORS = {"short_factor": [1.0, 1.1, 1.2, 1.3], "long_factor": [1.0, 2.0, 5.0, 9.0]}
+LONGROPE = {"rope_type": "longrope", "attention_factor": 1.2, **FACTORS, **BASE}
+ORIGINAL = {length: {"original_max_position_embeddings": length} for length in (16, NATIVE)}
+SHARPENED = {**LONGROPE, **ORIGINAL[16], "short_mscale": 1.1, "long_mscale": 1.3}
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {  # families, and changes of their configuration
+    "grouped heads": ("llama", {}),
+    "part of the channels": ("phi", {}),
+    "channels in pairs": ("cohere", {}),
+    "linear": ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, **BASE}}),
+    "yarn": ("llama", {"rope_parameters": YARN}),  # which scales attention too, as LongRoPE does
+    "longrope, short": ("phi3", {"rope_parameters": {**LONGROPE, **ORIGINAL[NATIVE]}, **ORIGINAL[NATIVE]}),
+    "longrope, long": ("phi3", {"rope_parameters": {**LONGROPE, **ORIGINAL[16]}, **ORIGINAL[16]}),
+    "longrope, sharpened": ("mixtral", {"model_type": "phimoe", "rope_parameters": SHARPENED}),
 }
 
 
 @functools.cache
-def extended(method: str, kind: str = "llama") -> LoadedModel:
+def extended(method: str, kind: str = "grouped heads") -> LoadedModel:
     """A tiny model with the method at work, only to be read."""
     return METHODS[method].apply(plain(kind))
 
 
-def plain(kind: str = "llama", dtype: torch.dtype = torch.float64) -> LoadedModel:
+def plain(kind: str = "grouped heads", dtype: torch.dtype = torch.float64) -> LoadedModel:
     """The model before that."""
-    changes: dict[str, Any] = {"rope_parameters": SCALED[kind]} if SCALED[kind] else {}
-    family = "llama" if SCALED[kind] else kind
-    return tiny.load(family, dtype, max_position_embeddings=NATIVE, **{"head_dim": 8, **changes})
+    family, changes = KINDS[kind]
+    return tiny.load(family, dtype, max_position_embeddings=NATIVE, head_dim=8, **changes)
 
 
 def drawn_ids(rows: int = 1, length: int = LENGTH) -> torch.Tensor:
@@ -83,7 +90,7 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(piecewise, "BLOCK_SCORES", 4 * LENGTH * 15)
 
 
-@pytest.mark.parametrize("kind", SCALED)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_prompt_beyond_the_window_is_read_as_the_reference_does(
     method: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,10 +15,13 @@ import pytest
 from typer.main import get_command
 
 import tiny
+from adapting import randomised
+from seal_attention import adapters, models
 from seal_attention.__main__ import main
 from seal_attention.cli import app
 from seal_attention.export import merge
-from seal_attention.extension import parse
+from seal_attention.extension import extended, parse
+from seal_attention.knowledge import harness
 from seal_attention.report.folders import read_run
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +74,40 @@ def test_tuned_asked_and_merged_beyond_the_window_and_resumed(
     assert code == 0, error
     assert json.loads(merged)["compared"] == [1024, 1024]  # both under what the adapter was tuned under
     assert json.loads((tmp_path / "merged" / "config.json").read_text())["max_position_embeddings"] == 1024
+
+
+APPLYING = {  # every kind of command that takes an adapter; lm-eval itself may not be installed
+    "eval": ("eval", "model", *LONG, "--n", 2),
+    "probe": ("probe", "fast", "model", *LONG, "--n", 2, "--top", 1),
+    "perplexity": ("perplexity", "model", "--text", "text", "--window", 64, "--json", "--dtype", "float32"),
+    "lm-eval": ("lm-eval", "model", "--json", "--dtype", "float32"),
+    "merge": ("merge", "--json"),
+}
+
+
+@pytest.mark.parametrize("command", APPLYING)
+def test_an_adapter_under_another_window_or_extension_is_used_with_a_warning(
+    command: str, seal: Seal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = extended(models.load("model", dtype="float32", device="cpu"), "yarn:8", 128)
+    adapters.save(randomised("seal-c", model), tmp_path / "tuned", model, {})
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_text("The register of line crimson-maple holds 4821. " * 3)
+    for name, found in {"version": "0", "task_manager": None, "examine": {"rows": [], "pairs": []}}.items():
+        monkeypatch.setattr(harness, name, lambda *_, found=found, **__: found)
+    option = "--native-window" if command == "perplexity" else "--window"
+    adapter = ("tuned",) if command == "merge" else ("--adapter", "tuned")
+    for extend, window, warning in (
+        ("yarn:8", 128, None),
+        ("yarn:8", 120, "yarn:8 from a window of 128 and is used here under yarn:8 from a window of 120,"),
+        ("ntk:8", 128, "yarn:8 from a window of 128 and is used here under ntk:8 from a window of 128,"),
+    ):
+        wider = ("--extend", extend, option, window, "--out", f"{extend}-{window}")
+        code, printed, error = seal(*APPLYING[command], *adapter, *wider)
+        assert code == 0, error
+        assert json.loads(printed)
+        told = [line for line in error.splitlines() if "was tuned under" in line]
+        assert [f"seal: the adapter tuned was tuned under {warning}" in line for line in told] == [True] * bool(warning)
 
 
 def test_perplexity_under_an_extension_reads_windows_that_the_model_alone_has_not(seal: Seal, tmp_path: Path) -> None:

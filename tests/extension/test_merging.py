@@ -14,7 +14,6 @@ from adapting import logits, randomised
 from seal_attention import adapters, models
 from seal_attention.errors import UsageError
 from seal_attention.export.merge import RECORD, merge, verify
-from seal_attention.export.windows import save_config
 from seal_attention.extension import extended
 
 NATIVE = 64
@@ -31,7 +30,13 @@ def prepared(tmp_path: Path, family: str, extend: str) -> tuple[Path, models.Loa
 
 @pytest.mark.parametrize(
     ("family", "extend"),
-    [("llama", "linear:4"), ("llama", "ntk:4"), ("llama", "yarn:4"), ("gemma3_text", "dynamic-ntk:4")],
+    [
+        ("llama", "linear:4"),
+        ("llama", "ntk:4"),
+        ("llama", "yarn:4"),
+        ("gemma3_text", "dynamic-ntk:4"),
+        ("gemma3-with-vision", "linear:4"),  # the text model's configuration inside the whole one's
+    ],
 )
 def test_merged_and_read_again_it_is_the_extended_model(tmp_path: Path, family: str, extend: str) -> None:
     folder, model, adapter = prepared(tmp_path, family, extend)
@@ -45,12 +50,6 @@ def test_merged_and_read_again_it_is_the_extended_model(tmp_path: Path, family: 
     assert read == own
     (entry,) = json.loads((tmp_path / "merged" / RECORD).read_text())["merged"]
     assert entry["extension"] == {"extend": extend, "native_window": 64, "window": 256, "in_config": True}
-
-
-def test_a_config_with_the_text_model_inside_is_read_again_to_the_same_logits(tmp_path: Path) -> None:
-    folder, model, _ = prepared(tmp_path, "gemma3-with-vision", "linear:4")
-    save_config(model, folder)
-    assert torch.equal(logits(models.load(str(folder), dtype="float32", device="cpu")), logits(model))
 
 
 @pytest.mark.parametrize("extend", ["linear:4", "ntk:4", "yarn:4"])
@@ -79,7 +78,31 @@ def test_an_adapter_tuned_under_an_extension_asks_for_it(tmp_path: Path) -> None
     with pytest.raises(UsageError, match="tuned under --extend ntk:4"):
         merge(str(folder), tmp_path / "adapter", tmp_path / "merged")
     adapters.load(tmp_path / "adapter", model)
-    adapters.load(tmp_path / "adapter", extended(base, "yarn:8"))  # another one is the user's own choice
+    assert adapters.tuned_elsewhere(tmp_path / "adapter", model) is None
+    other = extended(base, "yarn:8")
+    adapters.load(tmp_path / "adapter", other)  # another one is the user's own choice, who is told
+    told = adapters.tuned_elsewhere(tmp_path / "adapter", other)
+    assert "ntk:4 from a window of 64 and is used here under yarn:8 from a window of 512" in (told or "")
+    (tmp_path / "adapter" / "seal.json").unlink()  # a stock folder does not say what it was tuned under
+    assert adapters.tuned_elsewhere(tmp_path / "adapter", other) is None
+
+
+def test_an_adapter_notes_which_of_longropes_factors_it_was_tuned_under(tmp_path: Path) -> None:
+    rope = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
+    model = tiny.load("phi3", rope_parameters=rope, original_max_position_embeddings=NATIVE)
+    for window, factors in ((NATIVE, "short"), (NATIVE + 1, "long")):
+        adapters.save(randomised("seal-c", model), tmp_path / factors, extended(model, None, window), {})
+        assert json.loads((tmp_path / factors / "seal.json").read_text())["longrope"] == factors
+        model.hold_to(512)
+    assert adapters.tuned_elsewhere(tmp_path / "long", model) is None
+    told = adapters.tuned_elsewhere(tmp_path / "short", model)
+    assert "under LongRoPE's short factors and is used here under LongRoPE's long factors" in (told or "")
+    extended(model, "self-extend:group=4,window=8")
+    assert "no extension" in (adapters.tuned_elsewhere(tmp_path / "long", model) or "")
+    seal = json.loads((tmp_path / "short" / "seal.json").read_text())
+    del seal["longrope"]  # as adapters of earlier versions are
+    (tmp_path / "short" / "seal.json").write_text(json.dumps(seal))
+    assert "LongRoPE" not in (adapters.tuned_elsewhere(tmp_path / "short", model) or "")
 
 
 WITHIN_ATTENTION = {

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -24,6 +25,11 @@ app = typer.Typer(
 def complain(sentence: str) -> None:
     """Print an error."""
     console.say(f"seal: {sentence}", "red")
+
+
+def warn(sentence: str) -> None:
+    """Print what may be meant so, and may be a mistake."""
+    console.say(f"seal: {sentence}", "yellow")
 
 
 def print_facts(facts: dict[str, Any], as_json: bool) -> None:
@@ -52,3 +58,15 @@ def load_model(
         model, dtype=dtype, device=device, attention=attention, revision=revision, trust_remote_code=trust
     )
     return extended(loaded, extend, native_window)
+
+
+def load_adapter(folder: Path | None, loaded: Any, strength: float) -> Any:
+    """The adapter for the loaded model, None for none; a warning where it was tuned under another window."""
+    from .. import adapters
+
+    if folder is None:
+        return None
+    applied = adapters.load(folder, loaded, strength)
+    if elsewhere := adapters.tuned_elsewhere(folder, loaded):
+        warn(elsewhere)
+    return applied

@@ -20,7 +20,7 @@ from ..runs import Run, plain
 from ..samples import Sample
 from ..tasks.selection import Selection
 from ..tasks.sizing import Budget, draw
-from .app import app, load_model
+from .app import app, load_adapter, load_model
 from .options import (
     Attention,
     Data,
@@ -153,7 +153,7 @@ def evaluate(
 
         loaded = load_model(model, dtype, device, attention, revision, trust, **wider)
         cells = given or _cells(selection, seed, n, Encoder(loaded.tokenizer).budget)
-        applied = adapters.load(adapter, loaded, strength) if adapter else None
+        applied = load_adapter(adapter, loaded, strength)
         rows = evaluate_model(run, loaded, cells, method=method, adapter=applied, watcher=watcher, on_rows=show)
     elif rows is None and server is not None:
         from ..evaluation.remote import evaluate_endpoint

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from .. import console
-from .app import app, load_model
+from .app import app, load_adapter, load_model
 from .options import (
     Attention,
     Device,
@@ -83,7 +83,7 @@ def perplexity(
     results = run.results
     if results is None:
         loaded = load_model(model, dtype, device, attention, revision, trust, **wider)
-        applied = adapters.load(adapter, loaded, strength) if adapter else None
+        applied = load_adapter(adapter, loaded, strength)
         results = measuring.measure(
             run, loaded, documents, window=size, stride=step, adapter=applied, watcher=console.Bars(as_json)
         )
@@ -145,7 +145,7 @@ def lm_eval(
     if results is None:
         manager = harness.task_manager(examination)
         loaded = load_model(model, dtype, device, attention, revision, trust, **wider)
-        applied = adapters.load(adapter, loaded, strength) if adapter else None
+        applied = load_adapter(adapter, loaded, strength)
         results = harness.examine(run, loaded, examination, manager, adapter=applied, with_base=base)
     if as_json:
         print(json.dumps({**results, "run": str(run.folder)}))

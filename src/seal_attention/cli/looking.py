@@ -11,7 +11,7 @@ import typer
 
 from .. import console
 from ..tasks.selection import Selection
-from .app import app, load_model, print_facts
+from .app import app, load_model, print_facts, warn
 from .options import (
     Data,
     Depths,
@@ -131,7 +131,7 @@ def merge(
     tuned_under = told.get("extension", {})
     wider = {name: tuned_under[name] for name in ("extend", "native_window") if tuned_under}
     wider |= window_settings(extend, window)
-    changed = merging.merge(base, adapter, out, revision=revision, strength=strength, **wider)
+    changed = merging.merge(base, adapter, out, revision=revision, strength=strength, tell=warn, **wider)
     facts: dict[str, Any] = {"merged": str(out), "base": base, "tensors_changed": len(changed)}
     if noted := load_json(out / merging.RECORD)["merged"][-1].get("extension"):
         facts |= {"window": noted["window"], "extension": noted.get("serving") or f"{noted['extend']}, in config.json"}

@@ -18,7 +18,7 @@ from .. import console
 from ..runs import Run, plain
 from ..tasks.selection import Selection
 from ..tasks.sizing import draw
-from .app import app, load_model
+from .app import app, load_adapter, load_model
 from .options import default_folder
 
 if TYPE_CHECKING:
@@ -82,11 +82,9 @@ class Subject:
 
     def load(self) -> tuple[LoadedModel, Adapter | None]:
         """The model, and the adapter made for it, attached to nothing yet."""
-        from .. import adapters
-
         how = (self.dtype, self.device, self.attention, self.revision, self.trust)
         loaded = load_model(self.model, *how, **self.wider)
-        return loaded, adapters.load(self.adapter, loaded, self.strength) if self.adapter else None
+        return loaded, load_adapter(self.adapter, loaded, self.strength)
 
 
 def open_probe(kind: str, subject: Subject, asked: Mapping[str, Any], out: Path | None) -> Run:

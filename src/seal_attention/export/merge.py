@@ -11,13 +11,16 @@ import json
 import shutil
 import struct
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
+from transformers import PreTrainedModel
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightConverter, WeightRenaming, dot_natural_key, rename_source_key
 
 from .. import adapters, models
 from ..errors import SealError, UsageError
@@ -51,10 +54,12 @@ def merge(
     strength: float = 1.0,
     extend: str | None = None,
     native_window: int | None = None,
+    tell: Callable[[str], None] = lambda sentence: None,
 ) -> list[str]:
     """Write `out`: the model `name` with the adapter merged; returns the names of the tensors that changed.
 
-    A window extension goes into config.json where that can say it (windows.py), and into the record in any case.
+    A window extension goes into config.json where that can say it (windows.py), and into the record in any case; `tell`
+    hears where it is another than the adapter was tuned under.
     UsageError where the adapter is not SEAL-H/C, was made for another model, or is merged already (naming both), where
     the base is quantised or not in safetensors, or where `out` exists; SealError where it can't be written. `out`
     appears whole or not at all.
@@ -64,12 +69,14 @@ def merge(
     if out.exists():
         raise UsageError(f"--out {out} exists already; choose a new folder for the merged model")
     bare = extended(models.skeleton(name, source), extend, native_window)
-    places = _places(source, bare.projections, name)
+    places = _places(source, bare)
     fingerprint = models.fingerprint(
         bare.model.config, bare.projections, lambda projection: _read(places[projection.name], projection)
     )
     scales = adapters.load(adapter_folder, bare, strength, fingerprint)
     assert isinstance(scales, adapters.Scales)
+    if elsewhere := adapters.tuned_elsewhere(adapter_folder, bare):
+        tell(elsewhere)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         whole = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
@@ -142,21 +149,22 @@ class _Place:
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
-def _places(source: Path, projections: list[OutputProjection], name: str) -> dict[str, _Place]:
-    """Find each projection's weight; checkpoints may leave out or add a prefix that the module's name has."""
+def _places(source: Path, bare: LoadedModel) -> dict[str, _Place]:
+    """Find each projection's weight in the folder's shards."""
     headers: dict[str, tuple[Path, int, Mapping[str, Any]]] = {}
     for shard in sorted(source.glob("*.safetensors")):
         with shard.open("rb") as file:
             (size,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(size))
         headers |= {key: (shard, 8 + size, value) for key, value in header.items() if key != "__metadata__"}
+    parameters = _parameters(bare.model, headers)
     places = {}
-    for projection in projections:
+    for projection in bare.projections:
         wanted = f"{projection.name}.weight"
-        matches = [key for key in headers if key == wanted or wanted.endswith(f".{key}") or key.endswith(f".{wanted}")]
+        matches = [key for key, parameter in parameters.items() if parameter == wanted]
         if len(matches) != 1 or headers[matches[0]][2]["dtype"] not in DTYPES:
             raise UsageError(
-                f"{name!r} has {len(matches)} tensors for {wanted} where one of {', '.join(DTYPES)} is needed; it "
+                f"{bare.name!r} has {len(matches)} tensors for {wanted} where one of {', '.join(DTYPES)} is needed; it "
                 "can't be merged into"
             )
         shard, base, entry = headers[matches[0]]
@@ -165,6 +173,25 @@ def _places(source: Path, projections: list[OutputProjection], name: str) -> dic
             shard, matches[0], base + start, end - start, entry["dtype"], tuple(entry["shape"])
         )
     return places
+
+
+def _parameters(model: PreTrainedModel, keys: Iterable[str]) -> dict[str, str]:
+    """Each tensor of a checkpoint that is one of the model's parameters as it stands -> that parameter's name.
+
+    By transformers' own rules of loading: checkpoints may leave out or add a prefix, and older ones have other names
+    (`language_model.model.` for `model.language_model.` in models that see).
+    """
+    held, rules = model.state_dict(), get_model_conversion_mapping(model)
+    renamings = [rule for rule in rules if isinstance(rule, WeightRenaming)]
+    converters = [rule for rule in rules if isinstance(rule, WeightConverter)]
+    found = {}
+    for key in sorted(keys, key=dot_natural_key):
+        name, converted = rename_source_key(key, renamings, converters, model.base_model_prefix, held)
+        if name not in held and key in held:
+            name, converted = key, None
+        if converted is None:
+            found[key] = name
+    return found
 
 
 def _read(place: _Place, projection: OutputProjection) -> torch.Tensor:

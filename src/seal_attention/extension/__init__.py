@@ -44,7 +44,7 @@ def extended(model: LoadedModel, extend: str | None, native_window: int | None =
                 f"--window holds a model's window down, and {native_window:,} is more than the {model.native_window:,} "
                 f"of {model.name}; to go beyond it type --extend, as in --extend ntk:4"
             )
-        model.native_window = model.window = native_window
+        model.hold_to(native_window)
     if extend is None:
         return model
     extension = parse(extend)

@@ -29,7 +29,7 @@ from ..models import LoadedModel
 from .pieces import Layout, Rule
 from .piecewise import PiecewiseAttention, blocks_for
 
-CHANGING = ("dynamic", "longrope")  # transformers' rope types whose frequencies depend on the length read so far
+CHANGING = "dynamic"  # transformers' rope type whose frequencies depend on the length read (LongRoPE's: rotary.py)
 UNREAD = ("softcap", "s_aux", "position_bias")  # what some families add to their scores, and this attention does not
 PROBE = 37  # positions by which apply's check moves a few tokens
 
@@ -79,11 +79,10 @@ def _rotary(model: LoadedModel, decoder: PreTrainedModel, method: str) -> nn.Mod
             f"{model.name} has no rotary positions of one kind for all layers (they are learnt, ALiBi, or otherwise "
             f"made), which {method} is about; leave --extend out"
         )
-    kind = getattr(rotary, "rope_type", "default")
-    if kind in CHANGING:
+    if getattr(rotary, "rope_type", "default") == CHANGING:
         raise UsageError(
-            f"{model.name} has {kind} rotary positions, whose frequencies change with the length, so {method} can't "
-            "turn them on; leave --extend out, or load it with another rope_type"
+            f"{model.name} has {CHANGING} rotary positions, whose frequencies change with the length, so {method} "
+            "can't turn them on; leave --extend out, or load it with another rope_type"
         )
     return rotary
 
@@ -129,9 +128,17 @@ class _Rotation:
 
     def angles(self, by: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Positions (rows, time), any whole numbers -> cosines and sines, as the family's function takes them."""
-        scaling = getattr(self.rotary, "attention_scaling", 1.0)  # it is in queries and keys already
-        cosines, sines = self.rotary(torch.empty(0, dtype=self.dtype, device=by.device), position_ids=by)
-        return cosines / scaling, sines / scaling
+        cosines, sines = self._made(by)
+        return cosines / self.scaling, sines / self.scaling
+
+    @functools.cached_property
+    def scaling(self) -> torch.Tensor:
+        """What sharpens attention (YaRN, LongRoPE) and is in queries and keys already: the cosine of position 0."""
+        start = torch.zeros(1, 1, dtype=torch.long, device=self.rotary.get_buffer("inv_freq").device)
+        return self._made(start)[0][0, 0, 0]
+
+    def _made(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.rotary(torch.empty(0, dtype=self.dtype, device=positions.device), position_ids=positions)
 
     def turned(self, tensor: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         """(batch, heads, time, size) turned on by the angles, in the channels that the model turns."""
