@@ -32,6 +32,7 @@ from .devices import pick_device, pick_dtype
 from .embedded import DEFAULT_MODEL, embedded_model, quiet_transformers
 from .errors import SealError, UsageError
 from .rotary import settle
+from .sliding import lift
 
 # What decoder families call the projection that mixes the heads' outputs, in the order of preference.
 OUTPUT_PROJECTIONS = ("o_proj", "out_proj", "dense", "c_proj", "wo", "resid_out")
@@ -84,6 +85,7 @@ class LoadedModel:
     extension: str | None = None
 
     def __post_init__(self) -> None:
+        lift(self.model.config)
         if self.window is None:
             self.hold_to(window_of(self.model.config))
 
