@@ -13,7 +13,19 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "report"))
 
 from fabricated import tuning
-from opening import CHROMIUM, OPEN_ALL, SQUARE, WIDEST, Opened, chromium, opened, soon
+from opening import (
+    CHROMIUM,
+    OPEN_ALL,
+    PAINTED,
+    PLACES,
+    SQUARE,
+    UNDRAWN_NEARBY,
+    WIDEST,
+    Opened,
+    opened,
+    read_through,
+    soon,
+)
 from probed import bars_of, head_map, heads, probe, probes, strips
 
 from seal_attention.report import build_report
@@ -23,6 +35,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="
 
 ATTACK = "</script><script>window.hit = 1</script><img src=http://127.0.0.1:9/x onerror='window.hit = 2'>"
 MARKED = "() => [...document.querySelectorAll('.mark-head')].map(mark => mark.closest('.plot').dataset.name)"
+TOLD = "figure:has(.plot[data-heads=model-0]) .told"
 DRAWN = "p => p.map(p => p.querySelectorAll('.hm image, .point, .bars path').length)"
 OFF_THE_SQUARE = """() => [...document.querySelectorAll('.plot.map .mark-head')].map(mark => {
     const place = mark.closest('.plot'), { xaxis, yaxis } = place._fullLayout;
@@ -52,9 +65,35 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def page_of_all(address: str) -> Iterator[Opened]:
-    with chromium() as browser, opened(browser, address) as page:
-        yield page
+def visit(browser: Any, address: str) -> Iterator[tuple[Opened, dict[str, Any]]]:
+    """The page, a head pointed at before all figures of its model are drawn, then read to its end; what was seen."""
+    with opened(browser, address) as (page, said, asked):
+        seen = {"opened": page.evaluate(PLACES)}
+        page.set_viewport_size({"width": 1100, "height": 300})  # few figures are near
+        page.locator(".plot.map[data-heads=model-0]").first.focus()
+        for key in ("ArrowDown", "ArrowRight", "ArrowRight", "ArrowDown"):  # the first goes to the first head
+            page.keyboard.press(key)
+        assert soon(page, UNDRAWN_NEARBY, 0)
+        seen |= {
+            "pointed": page.evaluate(PLACES),
+            "marked": page.evaluate(MARKED),
+            "told": page.locator(TOLD).all_text_contents(),
+            "said": page.locator("[role=status][data-heads=model-0]").text_content(),
+        }
+        page.set_viewport_size({"width": 1100, "height": 800})
+        read_through(page)
+        seen |= {"read": page.evaluate(PLACES), "marked later": page.evaluate(MARKED)}
+        yield (page, said, asked), seen
+
+
+@pytest.fixture
+def page_of_all(visit: tuple[Opened, dict[str, Any]]) -> Opened:
+    return visit[0]
+
+
+@pytest.fixture
+def seen(visit: tuple[Opened, dict[str, Any]]) -> dict[str, Any]:
+    return visit[1]
 
 
 @pytest.fixture
@@ -77,10 +116,26 @@ def point_at(page: Any, place: Any, at: list[float]) -> str:
     return str(place.locator(".hoverlayer").text_content())
 
 
+def test_figures_are_drawn_when_they_come_near_and_keep_their_height(seen: dict[str, Any]) -> None:
+    assert all(drawn == (away < 1) for away, _, drawn in seen["opened"])
+    assert 0 < sum(drawn for _, _, drawn in seen["opened"]) < len(seen["opened"])
+    assert all(drawn for _, _, drawn in seen["read"])
+    assert [height for _, height, _ in seen["read"]] == [height for _, height, _ in seen["opened"]]
+
+
+def test_a_head_is_told_of_figures_not_yet_drawn_and_marked_in_them_once_they_are(page: Any, seen: dict) -> None:
+    names = page.eval_on_selector_all(".plot[data-heads=model-0]", "places => places.map(p => p.dataset.name)")
+    assert not all(drawn for _, _, drawn in seen["pointed"])
+    assert 0 < len(seen["marked"]) < len(names)
+    assert seen["told"].count("layer 2, head 1: 0.456") == 6
+    assert all(f"{name}, layer 2, head 1" in seen["said"] for name in names)
+    assert sorted(seen["marked later"]) == sorted(names)
+
+
 def test_every_figure_is_drawn_without_a_word_in_the_console_or_a_request(page_of_all: Opened, address: str) -> None:
     page, said, asked = page_of_all
     page.evaluate(OPEN_ALL)
-    page.wait_for_timeout(200)
+    page.evaluate(PAINTED)
     assert (said, asked) == ([], [address])
     drawn = page.eval_on_selector_all(".plot:not([data-name='Loss while tuning'])", DRAWN)
     assert len(drawn) == 8 + 5 + 5  # of the heads; settings, strips, bars and agreements; the attack
@@ -112,7 +167,7 @@ def test_a_head_pointed_at_is_marked_in_every_figure_of_its_model(page: Any) -> 
     names = page.eval_on_selector_all(".plot[data-heads=model-0]", "places => places.map(p => p.dataset.name)")
     assert len(names) == 8
     assert sorted(page.evaluate(MARKED)) == sorted(names)
-    told = page.locator("figure:has(.plot[data-heads=model-0]) .told").all_text_contents()
+    told = page.locator(TOLD).all_text_contents()
     assert told.count("layer 2, head 1: 0.456") == 6
     assert page.evaluate(OFF_THE_SQUARE) == 0
     page.set_viewport_size({"width": 700, "height": 800})

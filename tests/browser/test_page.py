@@ -16,7 +16,7 @@ sys.path.append(str(Path(__file__).parents[1] / "report"))
 
 import several
 from fabricated import evaluation, prediction, tuning, write, write_lines
-from opening import CHROMIUM, OPEN_ALL, SQUARE, UNDRAWN, WIDEST, Opened, chromium, soon
+from opening import CHROMIUM, OPEN_ALL, PAINTED, PLACES, SQUARE, TOP, UNDRAWN_NEARBY, WIDEST, Opened, soon
 from opening import opened as opening
 
 from seal_attention.report import build_report
@@ -36,33 +36,19 @@ GROUNDS_AND_INKS = """() => [...document.querySelectorAll(".plot.depths")].flatM
     });
 })"""
 END_OF_THE_SCALE = "() => getComputedStyle(document.documentElement).getPropertyValue('--score-4').trim()"
-GROUND_OF_A_MAP = "() => [...document.querySelectorAll('.plot.depths')].at(-1)._fullData[0].colorscale[4][1]"
+ENDS_IN_MAPS = """() => [...new Set(
+    [...document.querySelectorAll(".plot.depths")].map(place => place._fullData[0].colorscale[4][1])
+)].join()"""
 KEEP = "() => document.querySelectorAll('details').forEach(details => details.first = details.open)"
 AS_FIRST = "() => document.querySelectorAll('details').forEach(details => details.open = details.first)"
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A page of two evaluations, two tuning runs, and an evaluation whose every text is an attack."""
+    """A page of 5,000 answers: a benchmark by length, needles at depths, data sets, line retrieval in tokens and in
+    lines, two tuning runs, and an evaluation whose every text is an attack.
+    """
     folder = tmp_path_factory.mktemp("runs")
-    runs = [evaluation(folder / method, method, questions=8) for method in ("base", "seal-c")]
-    runs += [tuning(folder / f"tune-{method}", method) for method in ("seal-h", "seal-c")]
-    write(folder / "attack", "eval", {"model": f"m{ATTACK}", "method": ATTACK}, None)
-    answer = prediction(40, 0, "base", right=False, text=ATTACK, asked=ATTACK, answers=(ATTACK,), question=ATTACK)
-    write_lines(folder / "attack" / "predictions.jsonl", [answer.record()])
-    return build_report([*runs, folder / "attack"], folder / "page.html", title=f"Report {ATTACK}").as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def full_address(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A page of 5,000 answers: a benchmark by length, needles at depths, data sets, line retrieval in tokens."""
-    folder = tmp_path_factory.mktemp("full")
     runs = []
     with patch.dict(GROUPS, several.GROUPS, clear=True):
         for method in ("base", "seal-h", "seal-c"):
@@ -70,63 +56,56 @@ def full_address(tmp_path_factory: pytest.TempPathFactory) -> str:
                 several.ruler(folder / f"ruler-{method}", method, questions=48),
                 several.needle(folder / f"needle-{method}", method, questions=30),
                 several.longbench(folder / f"longbench-{method}", method, questions=20),
-                several.lines_by_tokens(folder / f"lines-{method}", method),
+                several.lines_by_tokens(folder / f"tokens-{method}", method),
             ]
-        return build_report(runs, folder / "page.html").as_uri()
+        runs += [evaluation(folder / f"lines-{method}", method, questions=8) for method in ("base", "seal-c")]
+        runs += [tuning(folder / f"tune-{method}", method) for method in ("seal-h", "seal-c")]
+        write(folder / "attack", "eval", {"model": f"m{ATTACK}", "method": ATTACK}, None)
+        answer = prediction(40, 0, "base", right=False, text=ATTACK, asked=ATTACK, answers=(ATTACK,), question=ATTACK)
+        write_lines(folder / "attack" / "predictions.jsonl", [answer.record()])
+        page = build_report([*runs, folder / "attack"], folder / "page.html", title=f"Report {ATTACK}")
+    return page.as_uri()
 
 
 @pytest.fixture(scope="module")
 def page_of_all(browser: Any, address: str) -> Iterator[Opened]:
-    """The first page, opened once."""
+    """The page, opened once and printed before it was read."""
     with opening(browser, address) as opened:
-        opened[0].evaluate(KEEP)
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def full_page_of_all(browser: Any, full_address: str) -> Iterator[Opened]:
-    """The full page, opened once."""
-    with opening(browser, full_address) as opened:
-        opened[0].evaluate(KEEP)
+        page = opened[0]
+        page.evaluate(KEEP)
+        assert not all(drawn for _, _, drawn in page.evaluate(PLACES))
+        page.pdf()
         yield opened
 
 
 @pytest.fixture
 def opened(page_of_all: Opened) -> Opened:
-    """The first page as when just drawn, with all that the console said and which addresses were asked for."""
-    return as_new(page_of_all)
-
-
-@pytest.fixture
-def full(full_page_of_all: Opened) -> Opened:
-    """The full page, as `opened`."""
-    return as_new(full_page_of_all)
-
-
-def as_new(opened: Opened) -> Opened:
-    page, _, _ = opened
+    """The page as when just printed, with all that the console said and which addresses were asked for."""
+    page = page_of_all[0]
     page.set_viewport_size({"width": 1100, "height": 800})
     page.emulate_media(color_scheme="light")
     page.mouse.move(0, 0)
     page.evaluate(AS_FIRST)
-    assert soon(page, UNDRAWN, 0)
-    return opened
+    page.evaluate(TOP)
+    assert soon(page, UNDRAWN_NEARBY, 0)
+    return page_of_all
 
 
 def test_page_is_drawn_without_a_word_in_the_console_or_a_request(opened: Any, address: str) -> None:
     page, said, asked = opened
     page.evaluate(OPEN_ALL)
-    page.wait_for_timeout(200)
-    assert said == []
-    assert asked == [address]
+    page.evaluate(PAINTED)
+    assert (said, asked) == ([], [address])
 
 
-def test_every_figure_is_drawn_with_its_lines_or_squares(opened: Any) -> None:
+def test_printing_draws_every_figure_with_its_lines_or_squares(opened: Any) -> None:
     page, _, _ = opened
     drawn = page.eval_on_selector_all(
         ".plot", "places => places.map(p => p.querySelectorAll('.js-line, .hm image').length)"
     )
-    assert len(drawn) == 4  # accuracy, losses, two maps; the attack has a single size and thus no curve
+    # RULER's average, three maps and a curve of needles, a curve of lines in tokens and one in lines, losses, two maps
+    # of heads; the attack has a single size and thus no curve.
+    assert len(drawn) == 10
     assert all(drawn)
 
 
@@ -152,11 +131,14 @@ def test_page_is_never_wider_than_its_window(opened: Any) -> None:
     for width in (1100, 600, 390, 360):
         page.set_viewport_size({"width": width, "height": 800})
         assert soon(page, WIDEST, width)  # plotly lays out anew
+        sizes = page.eval_on_selector_all(".plot .nsewdrag", "p => p.map(p => p.getBoundingClientRect().height)")
+        assert min(sizes) > 120  # no legend has eaten its figure
 
 
 def test_figures_follow_from_day_to_night(opened: Any) -> None:
     page, said, _ = opened
     legend, body = page.locator(".legendtext").first, page.locator("body")
+    legend.scroll_into_view_if_needed()
     by_day = body.evaluate("body => getComputedStyle(body).color")
     playwright.expect(legend).to_have_css("fill", by_day)
     page.emulate_media(color_scheme="dark")
@@ -166,29 +148,37 @@ def test_figures_follow_from_day_to_night(opened: Any) -> None:
     assert said == []
 
 
+def test_paper_has_the_colours_of_the_day_by_night_too(opened: Any) -> None:
+    page, _, _ = opened
+    legend, body = page.locator(".legendtext").first, page.locator("body")
+    ink = "element => getComputedStyle(element).color"
+    by_day = body.evaluate(ink)
+    page.emulate_media(color_scheme="dark")
+    by_night = body.evaluate(ink)
+    page.evaluate("() => dispatchEvent(new Event('beforeprint'))")
+    assert body.evaluate(ink) == by_day
+    assert legend.evaluate("text => getComputedStyle(text).fill") == by_day  # at once, wherever the figure is
+    page.evaluate("() => dispatchEvent(new Event('afterprint'))")
+    assert body.evaluate(ink) == by_night
+    legend.scroll_into_view_if_needed()
+    playwright.expect(legend).to_have_css("fill", by_night)
+
+
 def test_answers_open_by_keyboard(opened: Any) -> None:
     page, _, _ = opened
-    page.locator("#answers summary").first.focus()
+    drawer = page.locator("#answers > details:has(> .question)").first
+    assert not drawer.locator(".mark").first.is_visible()
+    drawer.locator("summary").focus()
     page.keyboard.press("Enter")
-    assert page.locator("#answers details").first.get_attribute("open") is not None
-    assert page.locator("#answers .mark").first.is_visible()
+    assert drawer.get_attribute("open") is not None
+    assert drawer.locator(".mark").first.is_visible()
 
 
-# ---- several tasks on a page
+# ---- maps by depth and wide tables
 
 
-def test_full_page_is_drawn_without_a_word_or_a_request(full: Any, full_address: str) -> None:
-    page, said, asked = full
-    page.evaluate(OPEN_ALL)
-    page.wait_for_timeout(200)
-    assert (said, asked) == ([], [full_address])
-    drawn = page.eval_on_selector_all(".plot", "p => p.map(p => p.querySelectorAll('.js-line, .hm image').length)")
-    assert len(drawn) == 6  # RULER's average, three maps and a curve of needles, a curve of lines
-    assert all(drawn)
-
-
-def test_squares_show_their_values_and_tell_n_and_interval(full: Any) -> None:
-    page, _, _ = full
+def test_squares_show_their_values_and_tell_n_and_interval(opened: Any) -> None:
+    page, _, _ = opened
     first = page.locator(".plot.depths").first
     labels = first.locator(".heatmap-label").all_text_contents()
     assert len(labels) == len(several.LENGTHS) * len(several.DEPTHS)
@@ -200,37 +190,31 @@ def test_squares_show_their_values_and_tell_n_and_interval(full: Any) -> None:
     assert "n\u00a0=\u00a030" in told
 
 
-def test_values_in_squares_can_be_read_by_day_and_by_night(full: Any) -> None:
-    page, _, _ = full
+def test_values_in_squares_can_be_read_by_day_and_by_night(opened: Any) -> None:
+    page, _, _ = opened
     for scheme in ("light", "dark"):
+        page.evaluate(TOP)
         page.emulate_media(color_scheme=scheme)
-        assert soon(page, GROUND_OF_A_MAP, page.evaluate(END_OF_THE_SCALE))
+        page.locator(".plot.depths").last.scroll_into_view_if_needed()
+        assert soon(page, ENDS_IN_MAPS, page.evaluate(END_OF_THE_SCALE))
         for ground, ink in page.evaluate(GROUNDS_AND_INKS):
             assert contrast(ground, ink) > 2.9, (scheme, ground, ink)
 
 
-def test_all_maps_are_drawn_in_the_colours_of_the_one_scale(full: Any) -> None:
-    page, _, _ = full
+def test_all_maps_are_drawn_in_the_colours_of_the_one_scale(opened: Any) -> None:
+    page, _, _ = opened
     scale = page.locator(".scale").evaluate("scale => getComputedStyle(scale).backgroundImage")
     stops = re.findall(r"rgb\((\d+), (\d+), (\d+)\)", scale)
+    page.locator(".plot.depths").last.scroll_into_view_if_needed()
+    assert soon(page, ENDS_IN_MAPS, page.evaluate(END_OF_THE_SCALE))
     used = page.eval_on_selector_all(".plot.depths", "p => p.map(p => p._fullData[0].colorscale.map(stop => stop[1]))")
     assert len(used) == 3
     for colours in used:
         assert [tuple(str(int(c[i : i + 2], 16)) for i in (1, 3, 5)) for c in colours] == stops
 
 
-def test_full_page_is_never_wider_than_its_window(full: Any) -> None:
-    page, _, _ = full
-    page.evaluate(OPEN_ALL)
-    for width in (1100, 600, 390, 360):
-        page.set_viewport_size({"width": width, "height": 800})
-        assert soon(page, WIDEST, width)  # plotly lays out anew
-        sizes = page.eval_on_selector_all(".plot .nsewdrag", "p => p.map(p => p.getBoundingClientRect().height)")
-        assert min(sizes) > 120  # no legend has eaten its figure
-
-
-def test_wide_tables_scroll_by_keyboard_and_keep_their_first_column(full: Any) -> None:
-    page, _, _ = full
+def test_wide_tables_scroll_by_keyboard_and_keep_their_first_column(opened: Any) -> None:
+    page, _, _ = opened
     page.set_viewport_size({"width": 390, "height": 800})
     box = page.locator("#scores .scroll", has=page.locator("table.tinted")).first
     box.focus()

@@ -225,7 +225,7 @@ def test_interval_of_fractions_is_narrower_than_wilson_s(tmp_path: Path) -> None
 def test_data_sets_without_sizes_share_a_table_with_each_its_rule(tmp_path: Path) -> None:
     page = page_of(tmp_path, *(longbench(tmp_path / method, method) for method in METHODS))
     scores, differences = tables(page)[:2]
-    for task, rule in (("hotpotqa", "f1"), ("gov_report", "rouge l"), ("passage_retrieval_en", "retrieval")):
+    for task, rule in (("hotpotqa", "F1"), ("gov_report", "ROUGE-L"), ("passage_retrieval_en", "retrieval")):
         assert f"| {task} | by {rule} | n\u00a0=\u00a030 |" in scores
     assert "Average of 3\u00a0tasks" in scores
     assert differences.count("p\u00a0&lt;\u00a00.001") == 2  # only retrieval is right or wrong

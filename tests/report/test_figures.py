@@ -56,7 +56,7 @@ def test_method_keeps_its_colour_in_every_figure(tmp_path: Path) -> None:
 
 def test_every_colour_of_a_figure_is_in_the_style_sheet_for_day_and_night(page: Page) -> None:
     style = page.source.split("<style>")[1].split("</style>")[0]
-    day, night = style.split("@media (prefers-color-scheme: dark)")
+    day, night = style.split("@media screen and (prefers-color-scheme: dark)")
     used = set(re.findall(r'"var\(--([\w-]+)\)"', json.dumps(page.figures)))
     assert {"seal-h", "seal-c-band", "map-0", "text"} <= used
     for name in used:

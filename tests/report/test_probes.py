@@ -128,6 +128,13 @@ def test_shares_of_one_whole_are_stacked_and_effects_stand_side_by_side(tmp_path
     assert [list(trace.y) for trace in bars_figure(found[0]).data] == [[1.0, -2.0], [0.5, 0.25]]
 
 
+def test_names_below_few_bars_go_on_in_the_next_line(tmp_path: Path) -> None:
+    held = bars_of({"needle": [0.4, 0.1]}, "share") | {"labels": ["layer 12, head 1", "<b>"]}
+    axis = bars_figure(probed(tmp_path, "attention", bars=[held]).bars[0]).layout.xaxis
+    assert axis.tickvals == ("layer 12, head 1", "&lt;b&gt;")
+    assert axis.ticktext == ("layer 12,<br>head 1", "&lt;b&gt;")
+
+
 def test_settings_are_named_by_what_differs_between_them(tmp_path: Path) -> None:
     page = page_of(tmp_path, *(path for path in probes(tmp_path) if path.name == "probe-quadrants"))
     assert [trace["y"] for trace in figures(page, "scatter")] == [

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import several
 from fabricated import evaluation, fabricate, tuning, write, write_lines
+from plotly.offline import get_plotlyjs
 from reading import ATTACK, Page, answers, page_of
 
 from seal_attention.errors import UsageError
@@ -75,6 +76,14 @@ def test_only_the_two_scripts_of_the_page_may_run(page: Page) -> None:
     assert len(hashes) == 2
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
     assert "unsafe-inline" not in policy.split("script-src")[1].split(";")[0]
+
+
+def test_plotly_is_its_own_but_for_the_parentheses_that_have_it_compiled_at_once(page: Page) -> None:
+    ours, theirs = next(data for attributes, data in page.scripts if "type" not in attributes), get_plotlyjs()
+    start = next(place for place, (one, other) in enumerate(zip(ours, theirs, strict=False)) if one != other)
+    end = ours.rindex("})));") + 1
+    assert (ours[start], ours[end]) == ("(", ")")
+    assert ours[:start] + ours[start + 1 : end] + ours[end + 1 :] == theirs
 
 
 def test_page_refers_to_nothing_outside_itself(page: Page) -> None:

@@ -11,22 +11,20 @@ import base64
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from ..errors import SealError, UsageError
+from ..errors import UsageError
 
 WIDTH = 720  # CSS pixels, 7.5 inches: a whole column's width and more
 SHARPNESS = 3  # PNG pixels a CSS pixel: 288 dpi at that width
 WINDOW = {"width": 800, "height": 800}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 LONGEST_NAME = 80
-PATIENCE = 120  # seconds, on a machine that has other things to do
-WAITING = "() => [...document.querySelectorAll('.plot')].some((place) => !place.querySelector('.main-svg'))"
+PRINTED = "() => dispatchEvent(new Event('beforeprint'))"
 DRAWN = """async (place, [width, scale]) => {
   const data = place.data.map((trace) => trace.type === "heatmap" ? { ...trace, showscale: true } : trace);
   const layout = { ...place.layout, width, height: place.clientHeight, autosize: false, paper_bgcolor: "white" };
@@ -45,11 +43,11 @@ def export_figures(page: Path, folder: Path) -> list[Path]:
     UsageError where Playwright or a Chromium is missing.
     """
     written = []
-    with _chromium() as chromium:
+    with chromium() as browser:
         folder.mkdir(parents=True, exist_ok=True)
-        window = chromium.new_page(viewport=WINDOW, color_scheme="light", offline=True)
+        window = browser.new_page(viewport=WINDOW, color_scheme="light", offline=True)
         window.goto(page.resolve().as_uri())
-        _wait_until_drawn(window)
+        window.evaluate(PRINTED)  # or only those near the window would be drawn
         for number, place in enumerate(window.query_selector_all(".plot"), start=1):
             name, png, svg = place.evaluate(DRAWN, [WIDTH, SHARPNESS])
             for ending, image in ("png", png), ("svg", svg):
@@ -57,15 +55,6 @@ def export_figures(page: Path, folder: Path) -> list[Path]:
                 path.write_bytes(_decoded(image))
                 written.append(path)
     return written
-
-
-def _wait_until_drawn(window: Any) -> None:
-    """The page's policy forbids Playwright's own way of waiting."""
-    end = time.monotonic() + PATIENCE
-    while window.evaluate(WAITING):
-        if time.monotonic() > end:
-            raise SealError(f"Chromium did not draw the page's figures within {PATIENCE} s; the page itself is written")
-        window.wait_for_timeout(50)
 
 
 def file_name(name: str) -> str:
@@ -80,7 +69,7 @@ def _decoded(image: str) -> bytes:
 
 
 @contextmanager
-def _chromium() -> Iterator[Any]:
+def chromium() -> Iterator[Any]:
     """The system's Chromium, or else Playwright's own."""
     try:
         from playwright.sync_api import Error, sync_playwright

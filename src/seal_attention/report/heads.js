@@ -2,44 +2,52 @@
 // A head pointed at in one figure, by mouse or arrow keys -> marked in all figures of its model, its values told.
 (() => {
   "use strict";
-  const groups = new Map(); // by the model's key: its figures, what screen readers are told, the head pointed at
+  const traces = new Map(); // by figure, as they wait in the page: figures not drawn yet tell their values too
+  const tracesOf = (place) => {
+    if (!traces.has(place)) traces.set(place, JSON.parse(document.getElementById(place.dataset.figure).textContent).data);
+    return traces.get(place);
+  };
   // Every [layer, head] of a figure.
-  const headsOf = (place) => place.data.flatMap((trace) => trace.type === "heatmap"
+  const headsOf = (place) => tracesOf(place).flatMap((trace) => trace.type === "heatmap"
     ? trace.x.flatMap((layer) => trace.y.map((head) => [Number(layer), Number(head)])) : trace.customdata);
 
-  // Where a figure shows a head: the place for plotly's hover, its value and its box in pixels; null where it does not.
+  // A head in a figure: its value and its place for plotly's hover; null where the figure does not show it.
   const find = (place, head) => {
-    const { xaxis, yaxis } = place._fullLayout;
-    for (const [curve, trace] of place.data.entries()) {
+    for (const [curve, trace] of tracesOf(place).entries()) {
       if (trace.type === "heatmap") {
         const column = trace.x.indexOf(String(head.layer)), row = trace.y.indexOf(String(head.head));
         if (column < 0 || row < 0 || trace.z[row][column] == null) return null;
-        const [left, right] = [xaxis.c2p(column - .5), xaxis.c2p(column + .5)];
-        const [top, bottom] = [yaxis.c2p(row - .5), yaxis.c2p(row + .5)];
-        const at = { curveNumber: curve, xval: column, yval: row };
-        return { at, value: trace.z[row][column], left, top, width: right - left, height: bottom - top, round: false };
+        return { value: trace.z[row][column], at: { curveNumber: curve, xval: column, yval: row } };
       }
       const point = trace.customdata.findIndex(([layer, number]) => layer === head.layer && number === head.head);
-      if (point >= 0) {
-        const [x, y] = [xaxis.c2p(trace.x[point]), yaxis.c2p(trace.y[point])];
-        const at = { curveNumber: curve, pointNumber: point };
-        return { at, value: null, left: x - 8, top: y - 8, width: 16, height: 16, round: true };
-      }
+      if (point >= 0) return { value: null, at: { curveNumber: curve, pointNumber: point } };
     }
     return null;
+  };
+
+  // Where a drawn figure shows it, in pixels of its axes.
+  const boxOf = (place, { curveNumber, pointNumber, xval, yval }) => {
+    const { xaxis, yaxis } = place._fullLayout;
+    if (pointNumber === undefined) {
+      const [left, right] = [xaxis.c2p(xval - .5), xaxis.c2p(xval + .5)];
+      const [top, bottom] = [yaxis.c2p(yval - .5), yaxis.c2p(yval + .5)];
+      return { left, top, width: right - left, height: bottom - top, round: false };
+    }
+    const { x, y } = tracesOf(place)[curveNumber];
+    return { left: xaxis.c2p(x[pointNumber]) - 8, top: yaxis.c2p(y[pointNumber]) - 8, width: 16, height: 16, round: true };
   };
 
   const mark = (place, head) => {
     place.querySelector(".mark-head")?.remove();
     const found = head && place._fullLayout ? find(place, head) : null;
     if (!found) return;
-    const { xaxis, yaxis } = place._fullLayout, box = document.createElement("i");
-    box.className = found.round ? "mark-head round" : "mark-head";
-    Object.assign(box.style, {
-      left: `${xaxis._offset + found.left}px`, top: `${yaxis._offset + found.top}px`,
-      width: `${found.width}px`, height: `${found.height}px`,
+    const { xaxis, yaxis } = place._fullLayout, box = boxOf(place, found.at), sign = document.createElement("i");
+    sign.className = box.round ? "mark-head round" : "mark-head";
+    Object.assign(sign.style, {
+      left: `${xaxis._offset + box.left}px`, top: `${yaxis._offset + box.top}px`,
+      width: `${box.width}px`, height: `${box.height}px`,
     });
-    place.append(box);
+    place.append(sign);
   };
 
   // A head and its value in a figure, in words; only the head where the figure holds no values.
@@ -73,7 +81,7 @@
       const [layer, head] = data.type === "heatmap" ? [x, y] : customdata;
       point(group, { layer: Number(layer), head: Number(head) });
     });
-    place.on("plotly_afterplot", () => mark(place, group.head)); // drawn anew: another width, day or night
+    place.on("plotly_afterplot", () => mark(place, group.head)); // drawn, at first or anew: another width, day or night
     place.addEventListener("keydown", (event) => {
       if (event.key === "Escape") point(group, null);
       if (!/^Arrow/.test(event.key)) return;
@@ -86,12 +94,9 @@
     place.addEventListener("blur", () => Plotly.Fx.unhover(place));
   };
 
-  for (const line of document.querySelectorAll(".pointed")) groups.set(line.dataset.heads, { line, places: [], head: null });
-  document.addEventListener("drawn", ({ target }) => {
-    const group = groups.get(target.dataset.heads);
-    if (!group || group.places.includes(target)) return;
-    group.places.push(target);
-    listen(target, group);
-    mark(target, group.head);
-  });
+  for (const line of document.querySelectorAll(".pointed")) {
+    const places = [...document.querySelectorAll(`.plot[data-heads="${line.dataset.heads}"]`)];
+    const group = { line, places, head: null };
+    for (const place of places) place.addEventListener("drawn", () => listen(place, group), { once: true });
+  }
 })();

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PATTERNS = ("", "/", "x", "\\", ".", "-", "+", "|")  # colour is never the only sign
 
 LINE = 18  # characters of a name before it goes on in the next line, so that names fit a phone
+BESIDE = 12  # of a name that stands beside others below their bars
 FEW_LABELS = 8  # whose bars would be too wide
 
 
@@ -33,6 +34,7 @@ def bars_figure(bars: Bars) -> go.Figure:
             x=labels,
             y=list(values),
             name=plain(name),
+            customdata=labels,
             marker={
                 "color": f"var(--series-{place % len(PATTERNS)})",
                 "line": {"width": 0},
@@ -44,11 +46,15 @@ def bars_figure(bars: Bars) -> go.Figure:
                     "solidity": 0.25,
                 },
             },
-            hovertemplate=f"%{{x}}, {plain(name)}: %{{y:{sign}.3~g}} {plain(bars.unit)}<extra></extra>",
+            hovertemplate=f"%{{customdata}}, {plain(name)}: %{{y:{sign}.3~g}} {plain(bars.unit)}<extra></extra>",
         )
     barmode = "stack" if stacked else "group"
     figure.update_layout(layout(x_title=""), barmode=barmode, bargap=0.15 if len(labels) > FEW_LABELS else 0.5)
-    figure.update_xaxes(type="category", showgrid=False, nticks=16, tickangle=0)
+    figure.update_xaxes(type="category", showgrid=False, tickangle=0)
+    if len(labels) > FEW_LABELS:
+        figure.update_xaxes(nticks=12)
+    else:
+        figure.update_xaxes(tickvals=labels, ticktext=[_lines(label, BESIDE) for label in bars.labels])
     figure.update_yaxes(
         title={"text": plain(bars.unit), "font": {"size": 13}},
         nticks=7,
@@ -100,7 +106,7 @@ def agreement_figure(agreements: Sequence[Agreement]) -> go.Figure:
     names = list(dict.fromkeys(name for pair in agreements for name in (pair.first, pair.second)))
     values = {(pair.first, pair.second): pair.spearman for pair in agreements}
     squares = [[values.get((row, column), values.get((column, row))) for column in names] for row in names]
-    labels = ["<br>".join(map(plain, textwrap.wrap(name, LINE))) for name in names]
+    labels = [_lines(name, LINE) for name in names]
     figure = go.Figure(
         go.Heatmap(
             x=labels,
@@ -124,3 +130,8 @@ def agreement_figure(agreements: Sequence[Agreement]) -> go.Figure:
     figure.update_xaxes(type="category", showgrid=False)
     figure.update_yaxes(type="category", showgrid=False, autorange="reversed")
     return figure
+
+
+def _lines(name: str, most: int) -> str:
+    """A name in lines of at most so many characters."""
+    return "<br>".join(map(plain, textwrap.wrap(name, most)))

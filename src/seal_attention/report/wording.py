@@ -27,6 +27,8 @@ KIND_NAMES = {
 RULES = {
     "ruler": "RULER, which counts an answer inside a longer word or number too",
     "whole_words": "whole words alone",
+    "f1": "F1",
+    "rouge_l": "ROUGE-L",
 }
 SPACE = "\u00a0"  # no line break between a number and its unit
 MINUS = "\u2212"

@@ -101,7 +101,7 @@ def _tasks_by_run(board: Board) -> Html:
     at = f" at {size.name}" if size.unit else ""
     rule = f" The last row: {_average_rule(board)[0].lower()}{_average_rule(board)[1:]}." if averaged else ""
     caption = f"Mean score of every task{at}, above its {CONFIDENCE} interval.{rules_note(board.rules)}{rule}"
-    compared: list[tuple[str, Exhibit, Size]] = [(panel.task, panel, size) for panel in board.panels]
+    compared: list[tuple[str, Exhibit, Size]] = [(breakable(panel.task), panel, size) for panel in board.panels]
     if averaged:
         compared.append((f"Average of {_tasks(board)}", board, size))
     return join([table(caption, ["Task", *map(labelled, board.runs)], rows), differences(board.runs, compared, "Task")])
