@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report's own way of starting Chromium -> one browser for all tests of a process."""
+"""The report's own way of starting Chromium -> one browser for all tests of a module.
+
+Not of a process: while Playwright runs, no other test could start an event loop of its own there.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from opening import CHROMIUM
 from seal_attention.report.export import chromium
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if CHROMIUM is None:
