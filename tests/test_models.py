@@ -14,7 +14,8 @@ import tiny
 from seal_attention import models
 from seal_attention.attention import BLOCKWISE
 from seal_attention.errors import SealError, UsageError
-from seal_attention.models import LoadedModel, attention_linears, find_output_projections, same_fingerprint
+from seal_attention.models import LoadedModel, attention_linears
+from seal_attention.projections import OutputProjection, find_output_projections, same_fingerprint
 from seal_attention.prompts import Example
 from seal_attention.shared_prefix import PrefixCache
 
@@ -103,7 +104,7 @@ def test_heads_that_do_not_divide_the_projection_are_refused_with_both_numbers(m
 
 
 def test_attention_outside_a_numbered_stack_can_not_be_walked(model: LoadedModel) -> None:
-    lone = models.OutputProjection("attention.o_proj", 0, nn.Linear(8, 8), 2, 4)
+    lone = OutputProjection("attention.o_proj", 0, nn.Linear(8, 8), 2, 4)
     with pytest.raises(SealError, match="outside a numbered stack"):
         LoadedModel("flat", model.model, model.tokenizer, [lone]).decoder_layers  # noqa: B018
 

@@ -17,6 +17,7 @@ from seal_attention.errors import UsageError
 from seal_attention.extension import extended
 from seal_attention.generation import answer_questions
 from seal_attention.models import LoadedModel
+from seal_attention.projections import find_output_projections
 from seal_attention.prompts import Example, require_fit
 from seal_attention.shared_prefix import PrefixCache, answer_logits
 
@@ -43,7 +44,7 @@ def settings(family: str, original: int) -> dict[str, Any]:
 def longrope(family: str, original: int) -> LoadedModel:
     """Such a model, loaded."""
     model = tiny.from_config(settings(family, original), torch.float64)
-    return LoadedModel(family, model, tiny.tokenizer(), models.find_output_projections(model, family))
+    return LoadedModel(family, model, tiny.tokenizer(), find_output_projections(model, family))
 
 
 def cosines(model: LoadedModel, position: int) -> torch.Tensor:

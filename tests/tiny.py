@@ -18,7 +18,8 @@ from torch.overrides import TorchFunctionMode
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from seal_attention.embedded import quiet_transformers
-from seal_attention.models import LoadedModel, find_output_projections, pick_attention, prefer_blockwise
+from seal_attention.models import LoadedModel, pick_attention, prefer_blockwise
+from seal_attention.projections import find_output_projections
 from seal_attention.prompts import Encoder, Example, joined
 from seal_attention.samples import Question, Sample
 

@@ -30,7 +30,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from .errors import UsageError
-from .models import LoadedModel, OutputProjection, attention_linears, same_fingerprint
+from .models import LoadedModel, attention_linears
+from .projections import OutputProjection, same_fingerprint
 from .rotary import regime_of
 from .runs import load_json, save_json, save_tensors
 

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model's name -> the loaded model, and where in it the attention heads leave through an output projection.
+"""A model's name -> the loaded model, its tokenizer and its attention output projections, ready for use.
 
-The one module that names architectures. A name is a hub id, a local folder, a GGUF file, or the embedded default.
+A name is a hub id, a local folder, a GGUF file, or the embedded default.
 """
 
 from __future__ import annotations
 
 import inspect
-import math
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,40 +29,9 @@ from .attention import BLOCKWISE, EXTENDED, register_blockwise
 from .devices import pick_device, pick_dtype
 from .embedded import DEFAULT_MODEL, embedded_model, quiet_transformers
 from .errors import SealError, UsageError
+from .projections import OutputProjection, find_output_projections, fingerprint, input_features, stated
 from .rotary import settle
 from .sliding import lift
-
-# What decoder families call the projection that mixes the heads' outputs, in the order of preference.
-OUTPUT_PROJECTIONS = ("o_proj", "out_proj", "dense", "c_proj", "wo", "resid_out")
-NOT_THE_DECODER = re.compile(r"vision|visual|audio|encoder|cross_?attn|crossattention|encdecattention", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class OutputProjection:
-    """The output projection of one attention layer; its input is `heads` head outputs of `head_size` channels."""
-
-    name: str
-    layer: int
-    module: nn.Module
-    heads: int
-    head_size: int
-
-    @property
-    def channels(self) -> int:
-        """Input features: heads * head_size."""
-        return self.heads * self.head_size
-
-    @property
-    def weight(self) -> torch.Tensor:
-        """The weight as (out, in), whatever the module's own layout; a view, so writing to it writes the model."""
-        weight = self.module.weight
-        assert isinstance(weight, torch.Tensor)
-        return weight.t() if self.transposed else weight
-
-    @property
-    def transposed(self) -> bool:
-        """Whether the module keeps its weight as (in, out), as GPT-2's Conv1D does."""
-        return type(self.module).__name__ == "Conv1D"
 
 
 @dataclass
@@ -158,7 +125,7 @@ def key_value_heads(config: Any) -> int:
     text = config.get_text_config(decoder=True)
     if getattr(text, "multi_query", False) and not getattr(text, "new_decoder_architecture", False):
         return 1  # Falcon 7B, GPT-BigCode
-    return _stated((text, "num_key_value_heads"), (text, "num_kv_heads"), (text, "num_attention_heads"))
+    return stated((text, "num_key_value_heads"), (text, "num_kv_heads"), (text, "num_attention_heads"))
 
 
 def window_of(config: Any) -> int | None:
@@ -171,97 +138,14 @@ def window_of(config: Any) -> int | None:
     return None
 
 
-def find_output_projections(model: PreTrainedModel, name: str) -> list[OutputProjection]:
-    """Every attention output projection of the decoder, found by structure, with its heads and head size.
-
-    Raises UsageError naming what was looked for where a model has none, or where the heads do not divide its input.
-    """
-    text = model.config.get_text_config(decoder=True)
-    found: list[OutputProjection] = []
-    for module_name, module in model.named_modules():
-        if "attention" not in type(module).__name__.lower() or NOT_THE_DECODER.search(module_name):
-            continue
-        children = dict(module.named_children())
-        child = next((c for c in OUTPUT_PROJECTIONS if c in children and _input_features(children[c])), None)
-        if child is None:
-            continue
-        channels = _input_features(children[child])
-        heads = _stated((module, "num_heads"), (module, "num_attention_heads"), (text, "num_attention_heads"))
-        full_name = f"{module_name}.{child}"
-        if not heads or channels % heads:
-            raise UsageError(
-                f"{name}: {full_name} takes {channels} channels, which {heads} heads do not divide; "
-                "this model is not supported"
-            )
-        number = re.search(r"\.(\d+)\.", f".{full_name}")
-        layer = int(number.group(1)) if number else len(found)
-        found.append(OutputProjection(full_name, layer, children[child], heads, channels // heads))
-    if not found:
-        raise UsageError(
-            f"{name} ({type(model).__name__}) has no attention output projection that SEAL can scale: looked for a "
-            f"linear {', '.join(OUTPUT_PROJECTIONS)} inside a module whose class is called ...Attention"
-        )
-    return sorted(found, key=lambda projection: projection.layer)
-
-
 def attention_linears(model: LoadedModel) -> list[str]:
     """Names of every linear inside the attention modules: the query, key, value and output projections."""
     names = []
     for projection in model.projections:
         parent = projection.name.rpartition(".")[0]
         children = model.model.get_submodule(parent).named_children()
-        names += [f"{parent}.{child}" for child, module in children if _input_features(module)]
+        names += [f"{parent}.{child}" for child, module in children if input_features(module)]
     return names
-
-
-def _input_features(module: nn.Module) -> int:
-    """Input features of a linear-like module (dense, Conv1D, 4/8-bit, packed), or 0 for anything else."""
-    return _stated((module, "in_features"), (module, "nx"))
-
-
-def _stated(*places: tuple[Any, str]) -> int:
-    """The first whole number that stands in one of the places (an object, an attribute's name), or 0."""
-    values = (getattr(holder, spelling, None) for holder, spelling in places)
-    return next((value for value in values if isinstance(value, int)), 0)
-
-
-def fingerprint(
-    config: Any, projections: list[OutputProjection], weight_of: Callable[[OutputProjection], torch.Tensor]
-) -> dict[str, Any]:
-    """Kind, shapes and eight weights of each output projection (none of them for packed weights).
-
-    `weight_of` gives a projection's weight as (out, in): from the loaded model, or from a file.
-    """
-    weights: list[float] = []
-    for projection in projections:
-        weight = weight_of(projection)
-        if weight.is_floating_point() and weight.ndim == 2:
-            rows, columns = weight.shape
-            places = [(k * rows // 8, (k * 37 + 5) % columns) for k in range(8)]
-            weights += [float(weight[row, column]) for row, column in places]
-    return {
-        "type": config.get_text_config(decoder=True).model_type,
-        "layers": len(projections),
-        "shapes": sorted({(p.heads, p.head_size) for p in projections}),
-        "weights": weights,
-    }
-
-
-def same_fingerprint(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    """Whether two fingerprints are of one model: equal shapes, and weights within what a change of dtype rounds.
-
-    The relative distance of the weights must stay under 2 %: bfloat16 rounds by .2 %, a merge or another training
-    moves them by more.
-    """
-    if any(first[key] != second[key] for key in ("type", "layers")):
-        return False
-    if [tuple(shape) for shape in first["shapes"]] != [tuple(shape) for shape in second["shapes"]]:
-        return False
-    a, b = first["weights"], second["weights"]
-    if not a or not b:
-        return True
-    distance = math.dist(a, b) / max(math.hypot(*a), 1e-12) if len(a) == len(b) else math.inf
-    return distance < 0.02
 
 
 def pick_attention(name: str, config: Any) -> str | None:

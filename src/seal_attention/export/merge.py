@@ -26,7 +26,8 @@ from .. import adapters, models
 from ..errors import SealError, UsageError
 from ..extension import extended
 from ..generation import answer_questions, stop_ids
-from ..models import LoadedModel, OutputProjection
+from ..models import LoadedModel
+from ..projections import OutputProjection, fingerprint
 from ..prompts import Encoder
 from ..runs import load_json, save_json, write_failure
 from ..samples import Sample
@@ -70,10 +71,10 @@ def merge(
         raise UsageError(f"--out {out} exists already; choose a new folder for the merged model")
     bare = extended(models.skeleton(name, source), extend, native_window)
     places = _places(source, bare)
-    fingerprint = models.fingerprint(
+    own = fingerprint(
         bare.model.config, bare.projections, lambda projection: _read(places[projection.name], projection)
     )
-    scales = adapters.load(adapter_folder, bare, strength, fingerprint)
+    scales = adapters.load(adapter_folder, bare, strength, own)
     assert isinstance(scales, adapters.Scales)
     if elsewhere := adapters.tuned_elsewhere(adapter_folder, bare):
         tell(elsewhere)

@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 from torch import nn
 
 from ..errors import UsageError
-from ..models import NOT_THE_DECODER, LoadedModel
+from ..models import LoadedModel
+from ..projections import NOT_THE_DECODER
 
 Parameters = dict[str, Any]  # transformers' rope parameters of one kind of layer
 FULL_ATTENTION = "full_attention"  # the kind of layer whose positions reach beyond the window

@@ -21,7 +21,8 @@ from torch import nn
 
 from ..adapters import Adapter
 from ..errors import UsageError
-from ..models import LoadedModel, OutputProjection
+from ..models import LoadedModel
+from ..projections import OutputProjection
 from ..prompts import EncodedQuestion, Example
 from ..shared_prefix import PrefixCache, answer_logits_of_variants, forgets, free_memory, packs
 from .layer_walk import LayerRuns, recorded, resumed

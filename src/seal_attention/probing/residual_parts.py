@@ -19,7 +19,8 @@ from torch import nn
 from transformers import Cache
 
 from ..errors import UsageError
-from ..models import LoadedModel, OutputProjection
+from ..models import LoadedModel
+from ..projections import OutputProjection
 from .frozen_norm import FrozenNorm, nothing, rounding
 
 
