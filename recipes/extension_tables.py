@@ -37,8 +37,8 @@ def costs(task: Path) -> str:
     lines = []
     for (kind, method), own in held.items():
         plain = held.get((UNTUNED, method))
-        times = f"{own['seconds'] / plain['seconds']:.2f}" if plain else ""
-        lines.append([task.name, kind, method, f"{own['seconds']:.0f}", times, f"{own['peak_memory'] / 1e9:.2f}"])
+        times = f"{own['tuning_seconds'] / plain['tuning_seconds']:.2f}" if plain else ""
+        lines.append([task.name, kind, method, f"{own['tuning_seconds']:.0f}", times, f"{own['tuning_memory_gb']:.2f}"])
     return table(["task", "extension", "method", "seconds", "of the plain window's", "peak, GB"], lines)
 
 

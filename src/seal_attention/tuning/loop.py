@@ -148,8 +148,8 @@ def tune(
                 "lr": settings.lr,
                 "first_loss": losses[0],
                 "last_loss": sum(last) / len(last),
-                "seconds": round(sum(record["seconds"] for record in records), 1),
-                "peak_memory": peak_memory(model.device),
+                "tuning_seconds": round(sum(record["seconds"] for record in records), 1),
+                "tuning_memory_gb": round(peak_memory(model.device) / 1e9, 2),
             }
         )
     tuning.accelerator.wait_for_everyone()
