@@ -17,6 +17,7 @@ from seal_attention.evaluation.local import Job, Waiting, evaluate, evaluate_tog
 from seal_attention.prompts import Encoder
 from seal_attention.runs import Run, Unwatched
 from seal_attention.samples import Prediction, digest_of
+from seal_attention.tasks.lines import Lines
 
 
 def cells(count: int = 3) -> list[Cell]:
@@ -100,7 +101,22 @@ def test_what_waits_for_its_turn_is_the_same_example_without_the_text() -> None:
         example.tokens,
     )
     assert waiting.tokens == example.tokens
-    assert waiting.digests[0] == digest_of(sample, sample.questions[0])
+    assert waiting.kept[0]["prompt"] == digest_of(sample, sample.questions[0])
+
+
+def test_predictions_keep_the_fact_wherever_it_stands_in_the_text(tmp_path: Path) -> None:
+    run = Run.open(tmp_path / "run", "eval", {})
+    sample = replace(Lines(5, 5).sample(0, "test", 0), max_new_tokens=1)
+    evaluate(
+        run,
+        tiny.load("llama", max_position_embeddings=1024),
+        [Cell([sample], lambda text, question: {"none": 0.0})],
+        method="base",
+    )
+    held = [record["meta"]["passage"][1] for record in run.records(PREDICTIONS)]
+    lines = [f"line {each.meta['key']}: REGISTER_CONTENT is <{each.answers[0]}>" for each in sample.questions]
+    assert held == lines
+    assert min(map(sample.context.index, lines)) < len(sample.context) - 200
 
 
 def test_a_cell_is_gone_through_once_and_its_samples_may_be_made_on_the_way(tmp_path: Path) -> None:

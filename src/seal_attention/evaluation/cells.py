@@ -6,21 +6,19 @@ Rows are always computed from every prediction on disk, so an evaluation that wa
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..samples import Prediction, Question, Sample, question_name
+from ..facts import AROUND, find_fact
+from ..samples import Prediction, Question, Sample, digest_of, question_name
 from ..scoring.statistics import score_interval
 
 PREDICTIONS = "predictions.jsonl"
 # What a row or a paired comparison holds beside the names of its cell (lines, topics, length, depth, ...).
 FIGURES = {"method", "task", "tokens", "n", "correct", "accuracy", "low", "high", "scores", "cut", "estimated"}
 FIGURES |= {"difference", "only_first", "only_second", "p_value"}
-
-AROUND = 120  # characters kept on each side of a fact, and the most between a key and its answer
 
 CellName = tuple[str, dict[str, int]]  # the task, and the cell's sizes
 
@@ -48,9 +46,13 @@ class Written:
 
 
 def predict(
-    sample: Sample, place: int, digest: str, written: Written, scores: Callable[[str, Question], Mapping[str, float]]
+    sample: Sample,
+    place: int,
+    kept: Mapping[str, Any],
+    written: Written,
+    scores: Callable[[str, Question], Mapping[str, float]],
 ) -> Prediction:
-    """Score one answer and keep everything that the score came from."""
+    """Score one answer and keep everything that the score came from; `kept` is what `kept_of` made of the prompt."""
     question = sample.questions[place]
     scored = scores(written.text, question)
     return Prediction(
@@ -66,27 +68,19 @@ def predict(
         stopped=written.stopped,
         scores=scored,
         cell=sample.cell,
-        meta={**question.meta, **passage(sample.context, question), "prompt": digest, **written.notes},
+        meta={**question.meta, **kept, **written.notes},
     )
 
 
-def passage(context: str, question: Question) -> dict[str, list[str]]:
-    """Where the text holds what is asked: `passage`, as [what stands before it, the fact, what stands after it].
-
-    Only where the task names the fact: its whole needle, or a key with the answer close behind it on the same line.
-    Nothing where it names none or the text does not hold it.
+def kept_of(sample: Sample, question: Question) -> dict[str, Any]:
+    """What a prediction keeps of its prompt: `prompt`, a digest of it all, and, where the text holds one fact that
+    answers the question, `passage`: [what stands before it, the fact, what stands after it].
     """
-    if "needle" in question.meta:
-        pattern = re.escape(question.meta["needle"])
-    elif "key" in question.meta:
-        key, answer = re.escape(question.meta["key"]), re.escape(question.answers[0])
-        pattern = f"{key}\\b.{{0,{AROUND}}}?\\b{answer}\\b"
-    else:
-        return {}
-    held = re.search(pattern, context)
-    if held is None:
-        return {}
-    return {"passage": [context[max(0, held.start() - AROUND) : held.start()], held[0], context[held.end() :][:AROUND]]}
+    kept: dict[str, Any] = {"prompt": digest_of(sample, question)}
+    if found := find_fact(sample.context, question):
+        (start, end), context = found.whole, sample.context
+        kept["passage"] = [context[max(0, start - AROUND) : start], context[start:end], context[end : end + AROUND]]
+    return kept
 
 
 def rows_of(records: Iterable[Mapping[str, Any]], method: str, newest: CellName | None = None) -> list[dict[str, Any]]:

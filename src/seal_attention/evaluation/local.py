@@ -20,8 +20,8 @@ from ..generation import Answer, answer_examples, shared_with, stop_ids
 from ..models import LoadedModel
 from ..prompts import Encoder, Example, common_prefix, joined, require_fit
 from ..runs import Run, Unwatched, Watcher
-from ..samples import Prediction, digest_of, question_name
-from .cells import PREDICTIONS, Cell, Written, predict, rows_of
+from ..samples import Prediction, question_name
+from .cells import PREDICTIONS, Cell, Written, kept_of, predict, rows_of
 
 ASKED = 200  # characters at the end of a context that a prediction shows where its question has no text of its own
 OWN = 64  # tokens that the shorter of two prefixes may have to itself: each of its questions reads them again
@@ -31,12 +31,12 @@ OWN = 64  # tokens that the shorter of two prefixes may have to itself: each of 
 class Waiting:
     """An example until its turn comes, four bytes a token: the prefix packed, of the context only the end.
 
-    `digests` are those of the whole prompts, one a question; `tokens` is the example's.
+    `kept` is what the predictions keep of the whole prompts, one a question; `tokens` is the example's.
     """
 
     example: Example
     prefix_ids: array[int]
-    digests: tuple[str, ...]
+    kept: tuple[dict[str, Any], ...]
     tokens: int
 
     @classmethod
@@ -44,8 +44,8 @@ class Waiting:
         """Let go of whatever is not needed to ask the questions."""
         sample = example.sample
         trimmed = replace(example, sample=replace(sample, context=sample.context[-ASKED:]), prefix_ids=())
-        digests = tuple(digest_of(sample, question) for question in sample.questions)
-        return cls(trimmed, array("i", example.prefix_ids), digests, example.tokens)
+        kept = tuple(kept_of(sample, question) for question in sample.questions)
+        return cls(trimmed, array("i", example.prefix_ids), kept, example.tokens)
 
     def unpacked(self) -> Example:
         """The example as it was, but for its context's text."""
@@ -201,5 +201,5 @@ def _predictions(encoder: Encoder, waiting: Waiting, answers: Sequence[Answer], 
             stopped=answer.stopped,
             notes={"cut_tokens": example.cut_tokens} if example.cut_tokens else {},
         )
-        predictions.append(predict(example.sample, place, waiting.digests[place], written, cell.scores))
+        predictions.append(predict(example.sample, place, waiting.kept[place], written, cell.scores))
     return predictions

@@ -18,8 +18,8 @@ from typing import Any
 from ..endpoints import Endpoint, Message, Session, Unanswered
 from ..errors import SealError, UsageError
 from ..runs import Run, Unwatched, Watcher
-from ..samples import Prediction, Question, Sample, digest_of, question_name
-from .cells import PREDICTIONS, Cell, CellName, Written, predict, rows_of
+from ..samples import Prediction, Question, Sample, question_name
+from .cells import PREDICTIONS, Cell, CellName, Written, kept_of, predict, rows_of
 
 CHARACTERS_A_TOKEN = 4  # of English, about: for the time left, and where a server counts no tokens
 
@@ -152,10 +152,10 @@ class Questioning:
         for asked in queue:
             try:
                 written = await self._written(session, asked)
-                digest = digest_of(asked.sample, asked.question)
+                kept = kept_of(asked.sample, asked.question)
                 # On a thread: a score may itself wait for an answer (of a model that judges), and nobody else should.
                 prediction = await asyncio.to_thread(
-                    predict, asked.sample, asked.place, digest, written, asked.cell.scores
+                    predict, asked.sample, asked.place, kept, written, asked.cell.scores
                 )
             except Unanswered as error:
                 self.failure = self.failure or f"{asked.name} got no answer: {error.clause}"
