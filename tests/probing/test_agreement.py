@@ -92,8 +92,8 @@ def test_maps_of_several_cells_are_measures_of_their_own(tmp_path: Path) -> None
     values: list[list[float | None]] = [[0.1, 0.2], [0.3, 0.4]]
     folder = probed(tmp_path / "fast", "first_order", ({"lines": 20}, values), ({"lines": 80}, values))
     assert [one.title for one in measures_of(folder)] == [
-        "first-order effect (lines 20)",
-        "first-order effect (lines 80)",
+        "first-order effect (20 lines)",
+        "first-order effect (80 lines)",
     ]
     digest = source_digest(folder)
     (folder / "results.json").write_text("{}")

@@ -108,7 +108,9 @@ def _scales(folder: Path) -> list[Measure]:
 
 
 def _measure(one: Mapping[str, Any], model: str, *, named: bool) -> Measure:
-    size = ", ".join([one.get("task", ""), *(f"{name} {value}" for name, value in one["cell"].items())]).strip(", ")
+    units = {"length": "tokens", "depth": "% deep"}
+    sizes = [f"{value:,} {units.get(name, name)}" for name, value in one["cell"].items()]
+    size = ", ".join([one.get("task", ""), *sizes]).strip(", ")
     title = MEASURES[one["name"]] + (f" ({size})" if named else "")
     values = [math.nan if value is None else float(value) for row in one["values"] for value in row]
     shape = tuple(len(row) for row in one["values"])

@@ -32,8 +32,13 @@ def small(text: str) -> Html:
 
 
 def loose(words: str) -> Html:
-    """Words in a cell that may take several lines on a phone."""
+    """Words in a cell that may take several lines: on a phone, and where they are many."""
     return element("span", words, class_="loose")
+
+
+def folded(summary: str, content: Html, fold: bool = True) -> Html:
+    """Content that opens at a click on its summary; as it is where it need not be folded."""
+    return element("details", element("summary", summary), content) if fold else content
 
 
 def score_lines(score: Score) -> Html:
@@ -83,6 +88,5 @@ def figure_place(
         label = f"{name}. The arrow keys go from head to head."
         described |= {"role": "application", "aria_label": label, "tabindex": "0", "data_heads": linked}
     figures.append(figure)
-    details = element("details", element("summary", "Table behind this figure"), behind)
     place = element("div", class_=f"plot {kind}".strip(), **style, **described, data_name=name)
-    return element("figure", element("figcaption", caption), place, details)
+    return element("figure", element("figcaption", caption), place, folded("Table behind this figure", behind))

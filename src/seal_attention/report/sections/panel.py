@@ -12,7 +12,7 @@ from ..folders import RunFolder
 from ..headline import effective_rule, effective_words
 from ..markup import Html, element, join, table
 from ..panels import Panel, base_of
-from ..parts import counts, figure_place, gain_lines, labelled, loose, rules_note, score_lines, small
+from ..parts import counts, figure_place, folded, gain_lines, labelled, loose, rules_note, score_lines, small
 from ..scores import Gain, Score
 from ..sizes import TOKENS, Size
 from ..wording import CONFIDENCE, DASH, PREFIXED, SPACE, count, interval, percent, sample_size
@@ -37,7 +37,7 @@ def panel_section(panel: Panel, figures: list[go.Figure]) -> Html:
     scores = table(caption, ["Size", *map(labelled, panel.runs)], rows)
     maps = _depth_maps(panel, figures) if panel.depths else Html()
     long = len(panel.sizes) > LONG
-    parts = [maps, _folded(f"Scores at all {count(len(panel.sizes), 'size')}", scores)] if long else [scores]
+    parts = [maps, folded(f"Scores at all {count(len(panel.sizes), 'size')}", scores)] if long else [scores]
     notes = [f"Effective: {effective_rule(panel)}"] if several else []
     if any(run.method.endswith(PREFIXED) for run in panel.runs):
         notes.append("-prefixed: the answer\u2019s first words were already written for the model.")
@@ -49,11 +49,7 @@ def panel_section(panel: Panel, figures: list[go.Figure]) -> Html:
     if several and panel.unit:
         parts.append(score_curve(panel, figures))
     gained = differences(panel.runs, [(size.name, panel, size) for size in panel.sizes], "Size")
-    return join([*parts, _folded("Difference from base at every size", gained) if long and gained else gained])
-
-
-def _folded(title: str, content: Html) -> Html:
-    return element("details", element("summary", title), content)
+    return join([*parts, folded("Difference from base at every size", gained) if long and gained else gained])
 
 
 def score_row(scores: Sequence[Score | None], title: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..folders import RunFolder
 from ..head_figures import strips_figure
 from ..markup import Html, element, table
-from ..parts import figure_place, labelled, loose
+from ..parts import figure_place, folded, labelled, loose
 from ..probe_figures import agreement_figure, bars_figure, settings_figure
 from ..probes import Agreement, Bars, Probe, Row, Strip
 from ..sizes import size_of
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 SIZES = {"lines": "lines", "lengths": "tokens"}  # as they were typed, and what they count
 MOST_ROWS = 50  # of a list among the results that the page has no figure for
+FEW_ROWS = 10  # of such a list that is open from the start
 
 
 def probes_section(runs: Sequence[RunFolder], figures: list[go.Figure]) -> list[Html]:
@@ -166,7 +167,9 @@ def _agreements(run: RunFolder, agreements: Sequence[Agreement], figures: list[g
     if tops:
         caption = "How many of the top heads two measures share, and how many chance alone would make them share"
         parts.append(
-            table(caption, ["Measures", "Top", "Shared", "By chance", "Chance of as many"], map(_overlap, tops))
+            table(
+                caption, ["Measures", "Top", "Shared", "By chance", "Chance of as many"], map(_overlap, tops), "numbers"
+            )
         )
     return parts
 
@@ -188,7 +191,8 @@ def _facts(facts: Mapping[str, Any]) -> list[Html]:
         shown = [[_value(record.get(key), key) for key in header] for record in records[:MOST_ROWS]]
         rest = f", {MOST_ROWS} of {len(records):,}: all stand in results.json" if len(records) > MOST_ROWS else ""
         title = f"{capital(_words(name))}{rest}"
-        parts.append(table(title, [capital(_words(key)) for key in header], shown, "numbers facts"))
+        records_table = table(title, [capital(_words(key)) for key in header], shown, "numbers facts")
+        parts.append(folded(f"{title} ({count(len(shown), 'row')})", records_table, len(shown) > FEW_ROWS))
     return parts
 
 
