@@ -137,8 +137,8 @@ def _strips(run: RunFolder, strips: Sequence[Strip], figures: list[go.Figure]) -
         f"layer {strip.layer}, head {strip.head}{f', {size}' if several else ''}"
         for strip, size in zip(strips, sizes, strict=True)
     ]
-    at = f", {sizes[0]}" if sizes[0] and not several else ""
     title, unit = strips[0].title, strips[0].unit
+    at = f", {sizes[0]}" if sizes[0] and not several and sizes[0] not in title else ""
     caption = f"{title}{at}{f' ({unit})' if unit else ''}. One square a channel, blank where it makes no difference."
     channels = max(len(strip.values) for strip in strips)
     rows = [[name, *map(_signed, strip.values)] for name, strip in zip(names, strips, strict=True)]
