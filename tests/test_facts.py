@@ -31,7 +31,7 @@ def found_in(text: str, question: Question) -> str | None:
         (asked("41", key="old-key"), "old-key: <41"),  # of a long one what names the key and answers
         (asked(needle="line odd-key: <4>"), "line odd-key: <4>"),
         (asked("in other words", needle="odd-key: <4>"), "odd-key: <4>"),
-        (asked(), "line odd-key: <4>"),  # nothing is named, but 4 stands in one place alone
+        (asked("odd-key"), "line odd-key: <4>"),  # nothing is named, but this stands in one place alone
         (asked("old-key"), "old-key"),
     ],
 )
@@ -47,7 +47,8 @@ def test_the_fact_is_found_by_what_the_task_names_or_by_the_only_place_of_the_an
         asked(key="no-key"),
         asked(key="old-key"),  # its answer is 41, and 4 stands on the next line
         asked(needle="of another text"),
-        asked("5"),
+        asked("no-key"),
+        asked("41"),  # stands in one place alone, but might by chance
         asked(" "),
         Question("?", (), "4"),
     ],
@@ -57,9 +58,9 @@ def test_nothing_is_found_that_is_not_there_or_has_another_answer(question: Ques
 
 
 def test_an_answer_in_two_places_tells_nothing_in_one_line_it_does() -> None:
-    far, near = f"4 {'b' * AROUND} 4", "x\nThe key is 4. Remember it. 4 is the key.\ny"
-    assert find_fact(far, asked()) is None
-    assert found_in(near, asked()) == near[2:-2]
+    far, near = f"48213 {'b' * AROUND} 48213", "x\nThe key is 48213. Remember it. 48213 is the key.\ny"
+    assert find_fact(far, asked("48213")) is None
+    assert found_in(near, asked("48213")) == near[2:-2]
 
 
 def test_a_prediction_keeps_the_text_on_both_sides() -> None:

@@ -2,7 +2,7 @@
 """A context and a question -> where the text states the fact that answers it, and the answer in that.
 
 A task that names its needle or its key says which fact is meant. Where none is named the answer's own words tell, if
-they stand in one place alone.
+they are no chance words and stand in one place alone.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from .samples import Question
 
+TELLING = 5  # characters: shorter answers (yes, B, 7) may stand anywhere by chance
 AROUND = 120  # characters: the most between a key and its answer, and to either end of a line that is taken whole
 
 Place = tuple[int, int]  # of characters, the second behind the last
@@ -42,7 +43,7 @@ def find_fact(context: str, question: Question) -> Fact | None:
         named = close.search(context)
         return Fact(line_around(context, named.span()), named.span(1)) if named else None
     places = [held.span() for held in answer.finditer(context)]
-    if not places or places[-1][1] - places[0][0] > AROUND:
+    if len(question.answers[0]) < TELLING or not places or places[-1][1] - places[0][0] > AROUND:
         return None
     return Fact(line_around(context, (places[0][0], places[-1][1])), places[0])
 
