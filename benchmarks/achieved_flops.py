@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pairing import Asked, Comparison, Figures, Side
-from seal_attention.console import tokens_name
+from seal_attention.samples import tokens_name
 
 MODULE = "achieved_flops"
 RATE = 3e-2

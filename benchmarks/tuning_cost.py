@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pairing import Asked, Comparison, Figures, Side, spread
-from seal_attention.console import tokens_name
+from seal_attention.samples import tokens_name
 
 MODULE = "tuning_cost"
 RATE = 3e-2

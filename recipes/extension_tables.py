@@ -29,7 +29,7 @@ def by_length(task: Path) -> str:
 
 
 def costs(task: Path) -> str:
-    """Seconds and peak memory of each tuning, beside those of the same tuning in the plain window."""
+    """Seconds and peak memory of each tuning, beside those of the same tuning of the plain model."""
     held = {}
     for results in sorted(task.glob("*/*-tuned/results.json")):
         tuning = json.loads(results.read_text(encoding="utf-8"))
@@ -39,7 +39,7 @@ def costs(task: Path) -> str:
         plain = held.get((UNTUNED, method))
         times = f"{own['tuning_seconds'] / plain['tuning_seconds']:.2f}" if plain else ""
         lines.append([task.name, kind, method, f"{own['tuning_seconds']:.0f}", times, f"{own['tuning_memory_gb']:.2f}"])
-    return table(["task", "extension", "method", "seconds", "of the plain window's", "peak, GB"], lines)
+    return table(["task", "extension", "method", "seconds", "of the plain model's", "peak, GB"], lines)
 
 
 def kinds_of(task: Path) -> list[Path]:

@@ -171,8 +171,8 @@ class _Block:
 
     def ungrouped(self, rows: torch.Tensor) -> torch.Tensor:
         """The block's rows -> (items, heads, queries of the block, size)."""
-        items, heads, span = self.asking
-        return rows.view(items.stop - items.start, heads.stop - heads.start, span.stop - span.start, rows.shape[-1])
+        span = self.asking[2]
+        return rows.view(self.shape[0], -1, span.stop - span.start, rows.shape[-1])
 
     def add(self, total: torch.Tensor, rows: torch.Tensor) -> None:
         """Add a row for each of the block's keys to what stands at their place."""

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .evaluation.cells import cell_of
+from .samples import named_size
 
 OUT = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 ERR = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -88,18 +89,6 @@ def say(text: str, style: str = "") -> None:
 def size_of(row: Mapping[str, Any]) -> str:
     """A cell's size in words: its lines, topics, ... or tokens, and its depth."""
     return ", ".join(named_size(name, value) for name, value in cell_of(row).items())
-
-
-def named_size(name: str, value: int) -> str:
-    """One of a cell's sizes in words."""
-    if name == "length":
-        return tokens_name(value)
-    return f"depth {value} %" if name == "depth" else f"{value:,} {name}"
-
-
-def tokens_name(tokens: int) -> str:
-    """4096 -> 4k, 5000 -> 5,000."""
-    return f"{tokens // 1024}k" if tokens % 1024 == 0 else f"{tokens:,}"
 
 
 def show_latest(rows: Sequence[Mapping[str, Any]]) -> None:

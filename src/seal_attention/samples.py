@@ -101,3 +101,15 @@ def digest_of(sample: Sample, question: Question) -> str:
     """16 hexadecimal digits of the whole prompt's text, templates aside: equal in two runs that asked the same."""
     parts = [sample.system, *map(list, sample.earlier), sample.context, question.text, question.answer_prefix]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def named_size(name: str, value: int) -> str:
+    """One of a cell's sizes in words."""
+    if name == "length":
+        return tokens_name(value)
+    return f"depth {value} %" if name == "depth" else f"{value:,} {name}"
+
+
+def tokens_name(tokens: int) -> str:
+    """4096 -> 4k, 5000 -> 5,000."""
+    return f"{tokens // 1024}k" if tokens % 1024 == 0 else f"{tokens:,}"

@@ -14,7 +14,6 @@ sys.path.append(str(Path(__file__).parents[1] / "report"))
 
 from fabricated import tuning
 from opening import (
-    CHROMIUM,
     OPEN_ALL,
     PAINTED,
     PLACES,
@@ -31,7 +30,7 @@ from probed import bars_of, head_map, heads, probe, probes, strips
 from seal_attention.report import build_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")]
+pytestmark = pytest.mark.browser
 
 ATTACK = "</script><script>window.hit = 1</script><img src=http://127.0.0.1:9/x onerror='window.hit = 2'>"
 MARKED = "() => [...document.querySelectorAll('.mark-head')].map(mark => mark.closest('.plot').dataset.name)"

@@ -16,14 +16,14 @@ sys.path.append(str(Path(__file__).parents[1] / "report"))
 
 import several
 from fabricated import evaluation, prediction, tuning, write, write_lines
-from opening import CHROMIUM, OPEN_ALL, PAINTED, PLACES, SQUARE, TOP, UNDRAWN_NEARBY, WIDEST, Opened, soon
+from opening import OPEN_ALL, PAINTED, PLACES, SQUARE, TOP, UNDRAWN_NEARBY, WIDEST, Opened, soon
 from opening import opened as opening
 
 from seal_attention.report import build_report
 from seal_attention.tasks import GROUPS
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")]
+pytestmark = pytest.mark.browser
 
 ATTACK = "</script><script>window.hit = 1</script><img src=http://127.0.0.1:9/x onerror='window.hit = 2'>"
 GROUNDS_AND_INKS = """() => [...document.querySelectorAll(".plot.depths")].flatMap(place => {

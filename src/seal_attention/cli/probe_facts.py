@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..console import named_size, size_of
+from ..console import size_of
+from ..samples import named_size
 
 Results = Mapping[str, Any]
 UNITS = {"accuracy": "of the questions", "log_probability": "nats"}

@@ -9,11 +9,12 @@ from typing import Any
 from rich.measure import Measurement
 from rich.table import Table
 
-from ..console import OUT, named_size, say, show_facts, size_of
+from ..console import OUT, say, show_facts, size_of
 from ..evaluation.cells import cell_of
 from ..evaluation.comparison import Comparison
 from ..evaluation.summaries import AVERAGE, Effective, averages, effective, effective_average
 from ..evaluation.summaries import size_of as unit_and_size
+from ..samples import named_size
 
 Row = Mapping[str, Any]
 

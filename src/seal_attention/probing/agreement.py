@@ -20,6 +20,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..runs import MANIFEST, RESULTS, load_json
+from ..samples import named_size
 from .head_maps import MATTER_MOST, read_maps
 from .ranks import Numbers, spearman
 
@@ -108,8 +109,7 @@ def _scales(folder: Path) -> list[Measure]:
 
 
 def _measure(one: Mapping[str, Any], model: str, *, named: bool) -> Measure:
-    units = {"length": "tokens", "depth": "% deep"}
-    sizes = [f"{value:,} {units.get(name, name)}" for name, value in one["cell"].items()]
+    sizes = [named_size(name, value) for name, value in one["cell"].items()]
     size = ", ".join([one.get("task", ""), *sizes]).strip(", ")
     title = MEASURES[one["name"]] + (f" ({size})" if named else "")
     values = [math.nan if value is None else float(value) for row in one["values"] for value in row]

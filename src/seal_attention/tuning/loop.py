@@ -138,7 +138,7 @@ def tune(
     watcher.end()
     if main:
         save()
-        records = list(run.records(STEPS))
+        records = run.records(STEPS)
         losses = [record["loss"] for record in records]
         last = losses[-min(5, len(losses)) :]
         run.finish(
