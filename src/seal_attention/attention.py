@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Queries, keys, values and maybe a mask -> attention outputs, a block of queries at a time, for CPUs; exact gradients.
+"""Queries, keys, values and maybe a mask -> attention outputs: on CPUs a block of queries at a time; exact gradients.
 
 For what continues a shared prefix PyTorch's kernel wants a mask, reads all keys for every query, and transformers
 copies keys and values for every query head of a group. Here the query heads that share a key-value head stand in one
 matrix, nothing is copied, and without a mask only the keys up to a block's last query are read. A block's scores live
 only while it is computed, so memory grows with the length, never with its square; the backward pass computes them
 again, as FlashAttention does (Dao et al., 2022, section 3.1). For a whole prompt without a mask PyTorch's own kernel is
-as good, and does it (docs/log.md).
+as good, and does it (docs/log.md). So do its kernels on a GPU, where FlashAttention itself also continues a cache.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
+from torch.nn.attention.bias import causal_lower_right
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import causal_mask_function, sdpa_mask
@@ -73,7 +75,8 @@ def attention_forward(
 ) -> tuple[torch.Tensor, None]:
     """What transformers calls: (batch, heads, time, head_size) each -> (batch, time, heads, head_size).
 
-    Whole prompts and single queries without a mask go to PyTorch's kernel, and so does what this one does not do.
+    Whole prompts and single queries without a mask go to PyTorch's kernel, and so does what this one does not do, and
+    on a GPU everything.
     """
     queries, keys = query.shape[2], key.shape[2]
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
@@ -81,10 +84,28 @@ def attention_forward(
     unread = dropout or kwargs.get("position_bias") is not None or kwargs.get("softcap")
     if unread and continues:
         attention_mask = causal_mask(queries, keys, query.device)
-    if unread or (attention_mask is None and not continues):
+    on_cpu = query.device.type == "cpu"
+    if continues and not unread and not on_cpu:
+        return continued(query, key, value, scaling).transpose(1, 2), None
+    if unread or not on_cpu or (attention_mask is None and not continues):
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, is_causal, **kwargs)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     return BlockwiseAttention.apply(query, key, value, attention_mask, scale).transpose(1, 2), None
+
+
+def continued(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None) -> torch.Tensor:
+    """(batch, heads, queries, value_size): the last query sees all keys, by a kernel that needs no mask for it.
+
+    FlashAttention reads a group's keys once; what float32 and float64 get wants them copied for each head.
+    """
+    groups = query.shape[1] // key.shape[1]
+    flash = query.dtype.itemsize == 2
+    if groups > 1 and not flash:
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    corner = causal_lower_right(query.shape[2], key.shape[2])
+    return functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=corner, scale=scale, enable_gqa=flash and groups > 1
+    )
 
 
 class BlockwiseAttention(torch.autograd.Function):

@@ -159,9 +159,9 @@ def pick_attention(name: str, config: Any) -> str | None:
 
 
 def prefer_blockwise(model: PreTrainedModel) -> None:
-    """On a CPU, let masked attention go through attention.py where the family would take SDPA and allows a choice."""
+    """Let attention go through attention.py where the family would take SDPA and allows a choice."""
     chosen = model.config.get_text_config(decoder=True)._attn_implementation
-    if chosen == "sdpa" and model.device.type == "cpu":
+    if chosen == "sdpa" and model.device.type in ("cpu", "cuda"):
         register_blockwise()
         with quiet_transformers():
             model.set_attn_implementation(BLOCKWISE)

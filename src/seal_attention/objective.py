@@ -22,7 +22,7 @@ from transformers import Cache, DynamicCache
 from .errors import UsageError
 from .models import LoadedModel
 from .prompts import EncodedQuestion, Example
-from .shared_prefix import CHUNK, PrefixCache, answer_logits
+from .shared_prefix import PrefixCache, answer_logits, chunk_on
 
 Losses = Callable[[LoadedModel, Sequence[EncodedQuestion], PrefixCache], torch.Tensor]  # one a question
 
@@ -68,7 +68,9 @@ def accumulate_gradients(
         walk.backward(gradients)
         return loss
     with torch.set_grad_enabled(not frozen_prefix):
-        prefix = PrefixCache.prefill(model, example.prefix_ids, positions, chunk=CHUNK if frozen_prefix else None)
+        prefix = PrefixCache.prefill(
+            model, example.prefix_ids, positions, chunk=chunk_on(model.device) if frozen_prefix else None
+        )
     loss, gradients = _ask(model, example, batch, losses, prefix, frozen_prefix)
     targets = _with_graph(*zip(prefix.tensors(), gradients, strict=True))
     if targets:

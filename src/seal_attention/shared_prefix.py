@@ -21,7 +21,9 @@ from .prompts import EncodedQuestion
 
 # The cache layers whose whole state is keys and values; a dummy's attention reads another layer's.
 SHAREABLE = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
-CHUNK = 4096  # tokens read at once where no gradient is asked for: what is alive beside the cache grows no further
+# Tokens read at once where no gradient is asked for: what is alive beside the cache grows no further. On a GPU few
+# prompts are cut: what begins one needs no mask.
+CHUNK, GPU_CHUNK = 4096, 32768
 
 
 class PrefixCache:
@@ -122,10 +124,10 @@ class PrefixCache:
         held = self.with_tensors([tensor[:, :, :length] for tensor in self.tensors()])
         return PrefixCache(held._cache, None if self.positions is None else self.positions[:length], self.variants)
 
-    def extended(self, model: LoadedModel, ids: Sequence[int], chunk: int = CHUNK) -> PrefixCache:
+    def extended(self, model: LoadedModel, ids: Sequence[int], chunk: int | None = None) -> PrefixCache:
         """The prefix with more ids behind it, itself left as it is; at positions that go on by one.
 
-        They are read `chunk` tokens at a time.
+        They are read `chunk` tokens at a time, by default as many as suit the device.
         """
         if not ids:
             return self
@@ -133,8 +135,9 @@ class PrefixCache:
         start = self.position_after(self.length)
         more = range(start, start + len(ids))
         last = torch.tensor([-1], device=model.device)
-        for begin in range(0, len(ids), chunk):
-            piece = slice(begin, begin + chunk)
+        size = chunk or chunk_on(model.device)
+        for begin in range(0, len(ids), size):
+            piece = slice(begin, begin + size)
             given = {}
             if start != self.length:
                 given["position_ids"] = torch.tensor([list(more[piece])], device=model.device)
@@ -190,6 +193,11 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return psutil.virtual_memory().available
+
+
+def chunk_on(device: torch.device) -> int:
+    """Tokens read at once there, without gradients."""
+    return CHUNK if device.type == "cpu" else GPU_CHUNK
 
 
 def pad_rows(rows: Sequence[Sequence[int]], device: torch.device) -> torch.Tensor:

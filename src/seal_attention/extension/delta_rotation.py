@@ -18,11 +18,9 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from .. import attention
-from ..attention import EXTENDED
+from ..attention import EXTENDED, blockwise_mask
 from ..embedded import quiet_transformers
 from ..errors import UsageError
 from ..models import LoadedModel
@@ -46,7 +44,7 @@ def extend(model: LoadedModel, rule: Rule, method: str) -> LoadedModel:
     rotation = _Rotation(_rotary(model, decoder, method), _own_turning(model, method), dtype)
     before = decoder.config._attn_implementation
     AttentionInterface.register(EXTENDED, attention_forward)
-    AttentionMaskInterface.register(EXTENDED, sdpa_mask)
+    AttentionMaskInterface.register(EXTENDED, blockwise_mask)
     with quiet_transformers():
         decoder.set_attn_implementation(EXTENDED)
     if decoder.config._attn_implementation != EXTENDED:
@@ -241,7 +239,8 @@ def attention_forward(
             "past the window can't do; leave --extend out"
         )
     if placed.near:
-        plain = attention.attention_forward if query.device.type == "cpu" else sdpa_attention_forward
-        return plain(module, query, key, value, attention_mask, dropout, scaling, is_causal, **kwargs)
+        return attention.attention_forward(
+            module, query, key, value, attention_mask, dropout, scaling, is_causal, **kwargs
+        )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     return placed.attention(query, key, value, attention_mask, scale).transpose(1, 2), None

@@ -18,6 +18,7 @@ from ..attention import grouped, hide
 from .pieces import Block, Layout, Piece
 
 BLOCK_SCORES = 2**22  # of a block: few enough for the processor's cache, enough for whole matrix products
+GPU_BLOCK_SCORES = 2**26  # 128 MB in bfloat16: fewer, and a GPU would wait for its kernels to be sent
 
 
 class PiecewiseAttention(torch.autograd.Function):
@@ -125,7 +126,8 @@ class _Opened:
 def blocks_for(layout: Layout, query: torch.Tensor, key: torch.Tensor) -> tuple[Block, ...]:
     """The blocks that the kernel takes the queries in, (batch, heads, queries, size) against (batch, _, keys, size)."""
     batch, heads = query.shape[:2]
-    return layout.blocks(max(1, BLOCK_SCORES // (batch * heads * key.shape[2])))
+    scores = BLOCK_SCORES if query.device.type == "cpu" else GPU_BLOCK_SCORES
+    return layout.blocks(max(1, scores // (batch * heads * key.shape[2])))
 
 
 def _opened(
