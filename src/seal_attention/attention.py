@@ -96,16 +96,21 @@ def attention_forward(
 def continued(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None) -> torch.Tensor:
     """(batch, heads, queries, value_size): the last query sees all keys, by a kernel that needs no mask for it.
 
-    FlashAttention reads a group's keys once; what float32 and float64 get wants them copied for each head.
+    FlashAttention reads a group's keys once; other kernels want them copied for each head.
     """
     groups = query.shape[1] // key.shape[1]
-    flash = query.dtype.itemsize == 2
+    flash = flashes(query.dtype, query.device) and query.shape[-1] == value.shape[-1] <= 256
     if groups > 1 and not flash:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     corner = causal_lower_right(query.shape[2], key.shape[2])
     return functional.scaled_dot_product_attention(
         query, key, value, attn_mask=corner, scale=scale, enable_gqa=flash and groups > 1
     )
+
+
+def flashes(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether PyTorch has FlashAttention there: 16 bits on an Ampere GPU or a newer one."""
+    return device.type == "cuda" and dtype.itemsize == 2 and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 class BlockwiseAttention(torch.autograd.Function):

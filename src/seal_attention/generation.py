@@ -16,7 +16,7 @@ import torch
 from .decoding import Row, continue_greedily, ended
 from .models import LoadedModel
 from .prompts import EncodedQuestion, Example, common_prefix
-from .shared_prefix import PrefixCache, answer_logits, chunk_on, forgets, free_memory, rows_that_fit
+from .shared_prefix import PrefixCache, answer_logits, chunk_for, forgets, free_memory, rows_that_fit
 
 TOGETHER = 13  # questions verified in one row: each one's scores against the others' tokens are computed in vain
 WAVE, CONTEXTS = 1024, 32  # questions and contexts of a wave at most: what it has not finished an interruption loses
@@ -106,7 +106,7 @@ def _read(model: LoadedModel, ids: tuple[int, ...], before: _Read | None) -> _Re
     """The prefix read, but for what it shares with the one before."""
     shared = shared_with(ids, before.ids) if before else 0
     if before is None or not shared:
-        return _Read(ids, PrefixCache.prefill(model, ids, chunk=chunk_on(model.device)))
+        return _Read(ids, PrefixCache.prefill(model, ids, chunk=chunk_for(model)))
     return _Read(ids, before.cache.cut(shared).extended(model, ids[shared:]))
 
 
@@ -123,7 +123,7 @@ def _begun(
         # Questions of an example that was joined to a longer one begin alike: that is read once as well.
         alike = suffixes[0][: common_prefix(suffixes)] if len(asked) > 1 else ()
         if read is None:
-            prefix = PrefixCache.prefill(model, (*example.prefix_ids[:place], *alike), chunk=chunk_on(model.device))
+            prefix = PrefixCache.prefill(model, (*example.prefix_ids[:place], *alike), chunk=chunk_for(model))
         else:
             prefix = read.cache.cut(place).extended(model, alike)
         questions = [

@@ -22,7 +22,7 @@ from transformers import Cache, DynamicCache
 from .errors import UsageError
 from .models import LoadedModel
 from .prompts import EncodedQuestion, Example
-from .shared_prefix import PrefixCache, answer_logits, chunk_on
+from .shared_prefix import PrefixCache, answer_logits, chunk_for
 
 Losses = Callable[[LoadedModel, Sequence[EncodedQuestion], PrefixCache], torch.Tensor]  # one a question
 
@@ -69,7 +69,7 @@ def accumulate_gradients(
         return loss
     with torch.set_grad_enabled(not frozen_prefix):
         prefix = PrefixCache.prefill(
-            model, example.prefix_ids, positions, chunk=chunk_on(model.device) if frozen_prefix else None
+            model, example.prefix_ids, positions, chunk=chunk_for(model) if frozen_prefix else None
         )
     loss, gradients = _ask(model, example, batch, losses, prefix, frozen_prefix)
     targets = _with_graph(*zip(prefix.tensors(), gradients, strict=True))

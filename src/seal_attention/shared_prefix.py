@@ -15,15 +15,16 @@ import torch
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 
+from .attention import flashes
 from .errors import UsageError
 from .models import LoadedModel
 from .prompts import EncodedQuestion
 
 # The cache layers whose whole state is keys and values; a dummy's attention reads another layer's.
 SHAREABLE = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
-# Tokens read at once where no gradient is asked for: what is alive beside the cache grows no further. On a GPU few
-# prompts are cut: what begins one needs no mask.
-CHUNK, GPU_CHUNK = 4096, 32768
+# Tokens read at once where no gradient is asked for: what is alive beside the cache grows no further. Where there is
+# FlashAttention that is little, and few prompts need to be cut.
+CHUNK, FLASH_CHUNK = 4096, 32768
 
 
 class PrefixCache:
@@ -127,7 +128,7 @@ class PrefixCache:
     def extended(self, model: LoadedModel, ids: Sequence[int], chunk: int | None = None) -> PrefixCache:
         """The prefix with more ids behind it, itself left as it is; at positions that go on by one.
 
-        They are read `chunk` tokens at a time, by default as many as suit the device.
+        They are read `chunk` tokens at a time, by default as many as suit the model.
         """
         if not ids:
             return self
@@ -135,7 +136,7 @@ class PrefixCache:
         start = self.position_after(self.length)
         more = range(start, start + len(ids))
         last = torch.tensor([-1], device=model.device)
-        size = chunk or chunk_on(model.device)
+        size = chunk or chunk_for(model)
         for begin in range(0, len(ids), size):
             piece = slice(begin, begin + size)
             given = {}
@@ -195,9 +196,9 @@ def free_memory(device: torch.device) -> int:
     return psutil.virtual_memory().available
 
 
-def chunk_on(device: torch.device) -> int:
-    """Tokens read at once there, without gradients."""
-    return CHUNK if device.type == "cpu" else GPU_CHUNK
+def chunk_for(model: LoadedModel) -> int:
+    """Tokens that the model reads at once, without gradients."""
+    return FLASH_CHUNK if flashes(model.model.dtype, model.device) else CHUNK
 
 
 def pad_rows(rows: Sequence[Sequence[int]], device: torch.device) -> torch.Tensor:

@@ -15,7 +15,7 @@ from ..models import LoadedModel
 from ..prompts import EncodedQuestion, Example
 from ..runs import Watcher
 from ..samples import Question, question_name
-from ..shared_prefix import PrefixCache, chunk_on
+from ..shared_prefix import PrefixCache, chunk_for
 
 
 @dataclass(frozen=True)
@@ -70,4 +70,4 @@ def at_work(model: LoadedModel, adapter: Adapter | None) -> Iterator[None]:
 
 def prefix_of(model: LoadedModel, example: Example) -> PrefixCache:
     """What the example's questions share, read once."""
-    return PrefixCache.prefill(model, example.prefix_ids, chunk=chunk_on(model.device))
+    return PrefixCache.prefill(model, example.prefix_ids, chunk=chunk_for(model))

@@ -25,7 +25,7 @@ from ..models import LoadedModel
 from ..prompts import Encoder, Example, require_fit
 from ..runs import PROCESS, Run, Unwatched, Watcher
 from ..samples import Sample
-from ..shared_prefix import PrefixCache, answer_logits, chunk_on
+from ..shared_prefix import PrefixCache, answer_logits, chunk_for
 from .loop import NotFinite, TuneSettings, Tuning
 
 RATES = "rates.jsonl"
@@ -188,7 +188,7 @@ def judge(model: LoadedModel, examples: Sequence[Example], batch: int, watcher: 
     """Sums over the questions: mean cross-entropy of the answer's tokens; answers greedily written as they are; 1."""
     loss, exact, questions = 0.0, 0.0, 0.0
     for example in examples:
-        prefix = PrefixCache.prefill(model, example.prefix_ids, chunk=chunk_on(model.device))
+        prefix = PrefixCache.prefill(model, example.prefix_ids, chunk=chunk_for(model))
         for start in range(0, len(example.questions), batch):
             asked = example.questions[start : start + batch]
             for logits, question in zip(answer_logits(model, asked, prefix), asked, strict=True):
