@@ -49,7 +49,7 @@ def picture(lengths: list[Mapping[str, Any]]) -> go.Figure:
         name="measured",
         mode="lines+markers+text",
         text=[f"{each:.1f}" for each in cost],
-        textposition="bottom right",
+        textposition="top left",
         line={"color": BLUE},
         marker={"size": 9},
     )
