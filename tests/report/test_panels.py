@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from fabricated import evaluation, tuning
+from fabricated import CURVES, evaluation, tuning
 from reading import FORTY, answers, page_of, panel_of
 
 from seal_attention.report.boards import exhibits_of
@@ -60,6 +60,19 @@ def test_headline_is_of_the_longest_size_and_not_of_the_prettiest(tmp_path: Path
         "smollm2-135m gets 1\u00a0% of answers right at 160\u00a0lines; with SEAL-C, 84\u00a0%."
         in page_of(tmp_path, *runs).text
     )
+
+
+def test_headline_passes_over_sizes_at_which_nobody_was_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for method, curve in {"base": {20: 0.1, 40: 0.0, 80: 0.0}, "seal-c": {20: 0.9, 40: 0.5, 80: 0.0}}.items():
+        monkeypatch.setitem(CURVES, method, curve)
+    runs = [evaluation(tmp_path / method, method, questions=10) for method in ("base", "seal-c")]
+    found = finding_of(exhibits_of(panels_of(read_runs(runs))))
+    assert (found.size.amount, found.gain.before, found.gain.after) == (40, 0.0, 0.5)
+    assert "both answered at the longest size at which any answer was right (" in page_of(tmp_path, *runs).text
+    for method in ("base", "seal-c"):
+        monkeypatch.setitem(CURVES, method, {20: 0.0, 40: 0.0})
+    runs = [evaluation(tmp_path / f"{method}-lost", method, questions=10) for method in ("base", "seal-c")]
+    assert finding_of(exhibits_of(panels_of(read_runs(runs)))).size.amount == 40
 
 
 def test_headline_counts_only_what_both_answered(tmp_path: Path) -> None:

@@ -37,11 +37,13 @@ class Finding:
 
 
 def finding_of(exhibits: Sequence[Exhibit]) -> Finding | None:
-    """The longest size of the first exhibit that can compare one, not the prettiest.
+    """The longest size of the first exhibit that can compare one, not the prettiest; one at which nobody was right says
+    nothing, and comes after those at which somebody was.
 
     Where some runs were given the answer's first words and others were not, one that was not goes first.
     """
     for exhibit in exhibits:
+        best = []
         for size in reversed(exhibit.sizes):
             found = [
                 Finding(exhibit, size, run, gain)
@@ -49,7 +51,9 @@ def finding_of(exhibits: Sequence[Exhibit]) -> Finding | None:
                 if not run.method.startswith("base") and (gain := exhibit.gain(run, size))
             ]
             if found:
-                return max(found, key=lambda finding: (not finding.run.method.endswith(PREFIXED), finding.gain.after))
+                best.append(max(found, key=lambda each: (not each.run.method.endswith(PREFIXED), each.gain.after)))
+        if best:
+            return next((each for each in best if each.gain.before or each.gain.after), best[0])
     return None
 
 
@@ -64,7 +68,7 @@ def finding(exhibits: Sequence[Exhibit]) -> tuple[list[str], str, Html]:
         sentence = [*_what(exhibit, found.size, base, several), f"; with {found.run.label}, ", best]
         test = f", {chance(gain.p_value)}" if gain.p_value is not None else ""
         ground = (
-            f"Measured on the {count(gain.n, 'question')} that both answered{_at_longest(exhibit, found.size)}: "
+            f"Measured on the {count(gain.n, 'question')} that both answered{_at(exhibit, found.size)}: "
             f"{signed(gain.difference)} points, {CONFIDENCE} interval {signed_interval(gain.low, gain.high)}{test}."
         )
         return sentence, ground, effective_lengths(exhibit)
@@ -149,13 +153,16 @@ def _what(exhibit: Exhibit, size: Size, share: Html, several: bool, method: str 
     return [f"{who} scores ", share, f" on {exhibit.task}{place}"]
 
 
-def _at_longest(exhibit: Exhibit, size: Size) -> str:
+def _at(exhibit: Exhibit, size: Size) -> str:
     tasks = f" in {count(len(exhibit.panels), 'task')}" if isinstance(exhibit, Board) else ""
     if not size.unit:
         return tasks
     rows = [score for score in exhibit.scores(size) if score]
     tokens = sum(row.tokens for row in rows) / len(rows)
-    return f"{tasks} at their longest common size ({count(tokens, 'token')} a prompt)"
+    tuned = [run for run in exhibit.runs if not run.method.startswith("base")]
+    common = [each for each in exhibit.sizes if any(exhibit.gain(run, each) for run in tuned)]
+    longest = "their longest common size" if size == common[-1] else "the longest size at which any answer was right"
+    return f"{tasks} at {longest} ({count(tokens, 'token')} a prompt)"
 
 
 def without_answers(runs: Sequence[RunFolder]) -> tuple[list[str], str, Html]:
