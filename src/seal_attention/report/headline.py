@@ -28,12 +28,16 @@ from .wording import (
 
 @dataclass(frozen=True)
 class Finding:
-    """The best tuned run at a size against base, on the questions that both answered."""
+    """The best tuned run at a size against base, on the questions that both answered.
+
+    `longest`: whether no longer size has such a pair.
+    """
 
     exhibit: Exhibit
     size: Size
     run: RunFolder
     gain: Gain
+    longest: bool
 
 
 def finding_of(exhibits: Sequence[Exhibit]) -> Finding | None:
@@ -43,10 +47,10 @@ def finding_of(exhibits: Sequence[Exhibit]) -> Finding | None:
     Where some runs were given the answer's first words and others were not, one that was not goes first.
     """
     for exhibit in exhibits:
-        best = []
+        best: list[Finding] = []
         for size in reversed(exhibit.sizes):
             found = [
-                Finding(exhibit, size, run, gain)
+                Finding(exhibit, size, run, gain, longest=not best)
                 for run in exhibit.runs
                 if not run.method.startswith("base") and (gain := exhibit.gain(run, size))
             ]
@@ -68,7 +72,7 @@ def finding(exhibits: Sequence[Exhibit]) -> tuple[list[str], str, Html]:
         sentence = [*_what(exhibit, found.size, base, several), f"; with {found.run.label}, ", best]
         test = f", {chance(gain.p_value)}" if gain.p_value is not None else ""
         ground = (
-            f"Measured on the {count(gain.n, 'question')} that both answered{_at(exhibit, found.size)}: "
+            f"Measured on the {count(gain.n, 'question')} that both answered{_at(found)}: "
             f"{signed(gain.difference)} points, {CONFIDENCE} interval {signed_interval(gain.low, gain.high)}{test}."
         )
         return sentence, ground, effective_lengths(exhibit)
@@ -153,15 +157,14 @@ def _what(exhibit: Exhibit, size: Size, share: Html, several: bool, method: str 
     return [f"{who} scores ", share, f" on {exhibit.task}{place}"]
 
 
-def _at(exhibit: Exhibit, size: Size) -> str:
+def _at(found: Finding) -> str:
+    exhibit, size = found.exhibit, found.size
     tasks = f" in {count(len(exhibit.panels), 'task')}" if isinstance(exhibit, Board) else ""
     if not size.unit:
         return tasks
     rows = [score for score in exhibit.scores(size) if score]
     tokens = sum(row.tokens for row in rows) / len(rows)
-    tuned = [run for run in exhibit.runs if not run.method.startswith("base")]
-    common = [each for each in exhibit.sizes if any(exhibit.gain(run, each) for run in tuned)]
-    longest = "their longest common size" if size == common[-1] else "the longest size at which any answer was right"
+    longest = "their longest common size" if found.longest else "the longest size at which any answer was right"
     return f"{tasks} at {longest} ({count(tokens, 'token')} a prompt)"
 
 
