@@ -104,6 +104,24 @@ def test_runs_that_never_meet_need_no_folder_in_their_names(tmp_path: Path) -> N
     assert sorted(run.label for run in read_runs([*folders, again])) == ["base", "base (again)", "base (ruler)"]
 
 
+def test_runs_that_asked_a_benchmark_task_by_task_are_one_row(tmp_path: Path) -> None:
+    given = {"base": ([0.0, 1.0], [0.5, 0.0]), "seal-c": ([1.0, 1.0], [0.5, 1.0])}
+    cells = {method: {("vt", 8192): vt, ("cwe", 8192): cwe} for method, (vt, cwe) in given.items()}
+    whole = [scored(tmp_path / "whole" / method, method, held) for method, held in cells.items()]
+    apart = [
+        scored(tmp_path / cell[0] / method, method, {cell: scores})
+        for method, held in cells.items()
+        for cell, scores in held.items()
+    ]
+    (pieced,), (single,) = exhibits(*apart), exhibits(*whole)
+    assert [run.label for run in pieced.runs] == [run.label for run in single.runs]
+    assert [pieced.score(run, EIGHT) for run in pieced.runs] == [single.score(run, EIGHT) for run in single.runs]
+    assert [pieced.gain(run, EIGHT) for run in pieced.runs] == [single.gain(run, EIGHT) for run in single.runs]
+    assert not single.pieced
+    assert {label: len(runs) for label, runs in pieced.pieced.items()} == {run.label: 2 for run in single.runs}
+    assert "base joins 2\u00a0runs" in page_of(tmp_path, *apart).text
+
+
 # ---- averages
 
 

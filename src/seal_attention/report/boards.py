@@ -36,11 +36,18 @@ class Board:
 
     @cached_property
     def runs(self) -> tuple[RunFolder, ...]:
-        """The runs that answered any of the tasks, baselines first as in every panel."""
+        """The runs that answered any of the tasks, baselines first as in every panel; of those with one name one."""
         ordered = sorted(
             ((place, run) for panel in self.panels for place, run in enumerate(panel.runs)), key=lambda pair: pair[0]
         )
         return tuple({run.label: run for _, run in ordered}.values())
+
+    @cached_property
+    def pieced(self) -> dict[str, tuple[RunFolder, ...]]:
+        """The names that several runs have, with those runs: no two of them answered the same task."""
+        folders = {run.folder: run for panel in self.panels for run in panel.runs}
+        named = {run.label: tuple(held for held in folders.values() if held.label == run.label) for run in self.runs}
+        return {label: held for label, held in named.items() if len(held) > 1}
 
     @cached_property
     def sizes(self) -> tuple[Size, ...]:

@@ -7,7 +7,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .families import family_of
 from .sizes import DEPTH, size_of
 
 if TYPE_CHECKING:
@@ -17,7 +16,8 @@ if TYPE_CHECKING:
 def named(runs: Sequence[RunFolder]) -> list[RunFolder]:
     """Labels for runs of one kind: model and folder are in them only where they tell apart runs that meet.
 
-    Evaluations (of one model) meet where they stand in one table; tuning runs and probes all stand side by side.
+    Evaluations (of one model) meet where they answered the same task; tuning runs and probes all stand side by side.
+    So runs of one method that asked a benchmark's tasks one by one have one name, and one row of its board.
     """
     several_models = len({run.model for run in runs}) > 1
     labels = [f"{run.model} {run.dialled_method}" if several_models else run.dialled_method for run in runs]
@@ -36,8 +36,7 @@ def named(runs: Sequence[RunFolder]) -> list[RunFolder]:
 
 
 def places_of(run: RunFolder) -> set[tuple[str, str, bool]]:
-    """Where on the page a run stands: its benchmarks or tasks, by unit of size and having of depths."""
+    """Where on the page a run stands: its tasks, by unit of size and having of depths."""
     return {
-        (family_of(prediction.task) or prediction.task, size_of(prediction.cell).unit, DEPTH in prediction.cell)
-        for prediction in run.predictions
+        (prediction.task, size_of(prediction.cell).unit, DEPTH in prediction.cell) for prediction in run.predictions
     }

@@ -13,7 +13,7 @@ from ..panels import Panel, base_of
 from ..parts import breakable, counts, labelled, loose, rules_note, score_lines, small
 from ..scores import Gain, Score
 from ..sizes import Size
-from ..wording import CONFIDENCE, DASH, PREFIXED, count, rule_name, signed, signed_interval
+from ..wording import CONFIDENCE, DASH, PREFIXED, count, listed, rule_name, signed, signed_interval
 from .panel import differences, score_curve, score_row
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ WHOLE_TABLES = 3  # runs whose tables of all tasks stand open; more are folded, 
 def board_section(board: Board, figures: list[go.Figure]) -> Html:
     """Everything about several tasks of one model."""
     if len(board.sizes) == 1:
-        return _tasks_by_run(board)
-    parts: list[Html] = []
+        return join([_pieced(board), _tasks_by_run(board)])
+    parts: list[Html] = [_pieced(board)]
     if board.family:
         parts += [_averages(board), element("p", f"Effective length: {effective_rule(board)}", class_="note")]
     if any(run.method.endswith(PREFIXED) for run in board.runs):
@@ -40,6 +40,16 @@ def board_section(board: Board, figures: list[go.Figure]) -> Html:
         summary = element("summary", labelled(run), " ", element("small", "every task at every length"))
         parts.append(element("details", summary, _tasks_by_size(board, run), **opened))
     return join(parts)
+
+
+def _pieced(board: Board) -> Html:
+    """Which rows are several runs, and how many adapters made them: tuned on each task, or one for all."""
+    told = []
+    for label, runs in board.pieced.items():
+        adapters = {digest for run in runs if (digest := run.settings.get("adapter_digest"))}
+        made = f" with {count(len(adapters), 'adapter')}" if adapters else ""
+        told.append(f"{label} joins {count(len(runs), 'run')}{made}")
+    return element("p", f"{listed(told)}, each of other tasks.", class_="note") if told else Html()
 
 
 def _averages(board: Board) -> Html:
