@@ -72,10 +72,12 @@ def test_each_adjective_stands_once_as_in_longeval() -> None:
     assert len({noun for _, noun in pairs}) == 200
 
 
-def test_more_lines_than_adjectives_still_gives_distinct_keys() -> None:
+def test_more_lines_than_adjectives_have_distinct_keys_and_begin_as_fewer_do() -> None:
     sample = Lines(1500).sample(0, "test", 0)
     keys = [key for key, _ in LINE_PATTERN.findall(sample.context)]
     assert len(keys) == len(set(keys)) == 1500
+    for fewer in (20, 900, 1200):  # below the number of adjectives and above
+        assert sample.context.startswith(Lines(fewer).sample(0, "test", 0).context)
 
 
 def test_keys_with_spaces_and_hyphens_are_read_back_whole() -> None:

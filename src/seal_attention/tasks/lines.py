@@ -13,6 +13,7 @@ import json
 import random
 import re
 import zlib
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -54,25 +55,23 @@ def split_of(key: str) -> Split:
 
 
 def draw_keys(rng: random.Random, count: int, split: Split) -> list[str]:
-    """`count` distinct adjective-noun keys of `split`, in random order.
+    """`count` distinct adjective-noun keys of `split`, in random order; fewer keys are the first of more.
 
-    While the adjectives last each is used once, as in LongEval, and fewer keys are the first of more; beyond that
-    (where LongEval's generator raises) pairs are drawn with replacement and repeated keys rejected.
+    While the adjectives last each is used once, as in LongEval; beyond that (where LongEval's generator raises) pairs
+    are drawn with replacement and repeated keys rejected.
     """
     adjectives, nouns = _words()
-    if count <= len(adjectives):
-        pool = rng.sample(nouns, len(nouns))
-        keys = []
-        for adjective in rng.sample(adjectives, len(adjectives))[:count]:
-            place = next(i for i, noun in enumerate(pool) if split_of(f"{adjective}-{noun}") == split)
-            keys.append(f"{adjective}-{pool.pop(place)}")
-        return keys
     most = len(adjectives) * len(nouns) // 4  # half belongs to the split; keep rejection cheap
     if count > most:
         raise UsageError(f"{count} lines need more distinct keys than there are: at most {most}; ask for fewer --lines")
+    pool = rng.sample(nouns, len(nouns))
     found: dict[str, None] = {}
+    for adjective in rng.sample(adjectives, len(adjectives))[:count]:
+        place = next(i for i, noun in enumerate(pool) if split_of(f"{adjective}-{noun}") == split)
+        found[f"{adjective}-{pool.pop(place)}"] = None
+    more = random.Random(copy(rng).random())  # rng itself goes on alike for every count, so values do too
     while len(found) < count:
-        key = f"{rng.choice(adjectives)}-{rng.choice(nouns)}"
+        key = f"{more.choice(adjectives)}-{more.choice(nouns)}"
         if split_of(key) == split:
             found[key] = None
     return list(found)
