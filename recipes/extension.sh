@@ -4,7 +4,9 @@
 #   bash recipes/extension.sh long    the model's own 8k, asked at 8k to 32k: many hours on two cores
 # Tuned on 1k tokens at positions spread over the longest length, where extended positions do their work: minutes, where
 # texts of that length would take hours (TUNING="--length 16k --checkpoint" takes those).
+# The long form asks many questions of few records (lines) or haystacks (TASKS="lines needle"), which cost minutes to read.
 # Each command resumes what it had begun, so stop it whenever you like and run it again. N and SAMPLES make it smaller.
+# shellcheck disable=SC2046,SC2086
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"
@@ -19,17 +21,25 @@ case $FORM in
 esac
 OUT=${OUT:-runs/extension}/$FORM
 N=${N:-50} SAMPLES=${SAMPLES:-50} TASKS=${TASKS:-lines} EXTENSIONS=${EXTENSIONS:-$KINDS}
-TUNING=${TUNING:---length 1k --spread $FURTHEST --questions 12 --batch 12}
+TUNING=${TUNING:---length 1k --spread $FURTHEST}
 METHODS=${METHODS:-seal-h seal-c}
 
-# shellcheck disable=SC2086
+tuning_of() { # task
+  echo --task "$1" --samples "$SAMPLES" $TUNING
+  case $1 in lines) echo --questions 12 --batch 12 ;; esac
+}
+asking_of() { # task
+  echo --task "$1" --lengths "$LENGTHS" --n "$N"
+  case $FORM-$1 in long-lines) echo --questions 25 ;; long-needle) echo --questions 10 ;; esac
+}
+
 for task in $TASKS; do
   for extend in plain:4 $EXTENSIONS; do # plain: the model as it is, run past its window
     wider="--extend $extend --window $WINDOW" place=$OUT/$task/${extend%%:*}
-    seal eval --task "$task" --lengths "$LENGTHS" --n "$N" $wider --out "$place/base"
+    seal eval $(asking_of "$task") $wider --out "$place/base"
     for method in $METHODS; do
-      seal tune --task "$task" $TUNING --samples "$SAMPLES" --method "$method" $wider --out "$place/$method-tuned"
-      seal eval --task "$task" --lengths "$LENGTHS" --n "$N" --adapter "$place/$method-tuned/adapter" $wider --out "$place/$method"
+      seal tune $(tuning_of "$task") --method "$method" $wider --out "$place/$method-tuned"
+      seal eval $(asking_of "$task") --adapter "$place/$method-tuned/adapter" $wider --out "$place/$method"
     done
   done
 done

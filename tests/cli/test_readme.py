@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -79,18 +80,22 @@ SPOKEN = (
 
 
 @pytest.mark.parametrize(
-    ("recipe", "count"),
+    ("recipe", "given", "count"),
     [
-        ("quickstart.sh", 8),
-        ("results.sh", 59),
-        ("probes.sh", 13),
-        ("extension.sh short", 26),
-        ("extension.sh long", 36),
+        ("quickstart.sh", {}, 8),
+        ("results.sh", {}, 59),
+        ("probes.sh", {}, 13),
+        ("extension.sh short", {}, 26),
+        ("extension.sh long", {"TASKS": "lines needle"}, 71),
     ],
 )
-def test_every_command_of_the_recipes_is_understood_with_its_options(recipe: str, count: int) -> None:
+def test_every_command_of_the_recipes_is_understood_with_its_options(
+    recipe: str, given: dict[str, str], count: int
+) -> None:
     """Each recipe run by bash, with a `seal` that only says what it was given."""
-    said = subprocess.run(["bash", "-c", f"{SPOKEN} recipes/{recipe}"], cwd=ROOT, capture_output=True, text=True)
+    said = subprocess.run(
+        ["bash", "-c", f"{SPOKEN} recipes/{recipe}"], cwd=ROOT, env=os.environ | given, capture_output=True, text=True
+    )
     assert said.returncode == 0, said.stderr
     commands = [line.split("\0") for line in said.stdout.split("\0\n\0") if line]
     assert len(commands) == count
