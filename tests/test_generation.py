@@ -93,6 +93,20 @@ def test_answers_equal_generate_where_stop_tokens_end_some_early(family: str, dr
         assert written(tiny.shared(family), with_references(example, references), stops, draft) == stopped
 
 
+def test_what_a_wrong_draft_has_read_is_not_read_again(example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, answers = tiny.shared("llama"), greedy("llama")
+    drafts = with_references(example, [(*ids[:2], wrong(ids[2])) for ids in answers])
+    read: list[int] = []
+    run = model.run
+    monkeypatch.setattr(model, "run", lambda ids, *given, **more: read.append(ids.numel()) or run(ids, *given, **more))
+    assert written(model, drafts) == answers
+    asked = sum(len(question.suffix_ids) + len(question.answer_ids) - 1 for question in drafts.questions)
+    steps = LIMIT - 3  # two tokens agreed, the third came from the same logits
+    assert read[:2] == [len(example.prefix_ids), asked]
+    assert len(read) == 2 + steps
+    assert max(read[2:]) <= len(drafts.questions)
+
+
 @pytest.mark.parametrize("rows", [1, 2, 3])
 @pytest.mark.parametrize("name", ["llama", "mistral"])
 def test_the_number_of_rows_at_a_time_changes_no_token(

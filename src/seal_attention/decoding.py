@@ -12,23 +12,41 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from transformers import Cache, DynamicCache
-from transformers.cache_utils import DynamicLayer
 
 from .models import LoadedModel
+from .roomy_cache import stacked, take_as_written, write_behind
 from .shared_prefix import PrefixCache, free_memory, packs
 
 MOST_ROWS = 512  # of a batch; many, so that few steps are left to the rows that go on longest
-FULL_ENOUGH = 0.75  # below that share of rows still going on, those that have ended are let go: a copy of what is kept
+FULL_ENOUGH = 0.75  # of the lines: below that share still going on, those that have ended go, a copy of what is kept
 
 
 @dataclass(frozen=True)
 class Row:
-    """`ids` (never empty) stand after the prefix; at most `room` ids are to follow."""
+    """`ids` (never empty) stand after the prefix and what is `held` of this row; at most `room` ids are to follow.
+
+    `held` are keys and values as in `PrefixCache.tensors`; rows of a model that does not pack questions have none.
+    """
 
     prefix: PrefixCache
     ids: tuple[int, ...]
     room: int
+    held: tuple[torch.Tensor, ...] = ()
+
+    @property
+    def held_length(self) -> int:
+        """Tokens between the prefix and `ids`."""
+        return self.held[0].shape[2] if self.held else 0
+
+    @property
+    def longest(self) -> int:
+        """Slots of its own that the row may come to take."""
+        return self.held_length + len(self.ids) + self.room
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of what is held."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.held)
 
 
 def ended(ids: Sequence[int], stops: Collection[int], room: int) -> bool:
@@ -82,7 +100,7 @@ def _together(model: LoadedModel, rows: Sequence[Row]) -> Iterator[list[int]]:
 def _bytes(rows: Sequence[Row], packed: bool) -> int:
     """Bytes of the keys and values that continuing the rows takes."""
     lines = _in_lines(rows) if packed else [[number] for number in range(len(rows))]
-    own = max(map(len, lines)) * max(len(row.ids) + row.room for row in rows)
+    own = max(map(len, lines)) * max(row.longest for row in rows)
     slots = max(row.prefix.length for row in rows) + own
     return len(lines) * slots * rows[0].prefix.bytes_per_token
 
@@ -92,7 +110,7 @@ def _in_lines(rows: Sequence[Row]) -> list[list[int]]:
 
     Each row of a line computes scores on the slots of all: a few copies of a short prefix are cheaper.
     """
-    own = max(len(row.ids) + row.room // 2 for row in rows)
+    own = max(row.longest - row.room // 2 for row in rows)
     lines: list[list[int]] = []
     newest: dict[int, list[int]] = {}  # by prefix, the line that still takes rows
     for number, row in enumerate(rows):
@@ -151,10 +169,10 @@ class _Lines:
     """Rows of any lengths after any prefixes: those of a line one behind the other.
 
     `grid` is (lines, most rows of a line): which row stands where, -1 where a line has fewer. A line's cache holds its
-    prefix (up to the longest of all, the rest never seen), then a stripe of equal width for each row's ids, then one
-    slot a step and place of the grid. `visible` is (lines, places, slots): what each row sees. A place without a row
-    sees its own slot alone, so that no softmax is empty. `standing` is (lines, slots): the position of what a slot
-    holds, and a likely one for what nobody sees.
+    prefix (up to the longest of all, the rest never seen), then a stripe of equal width for what each row holds, then
+    one for its ids, then one slot a step and place of the grid. `visible` is (lines, places, slots): what each row
+    sees. A place without a row sees its own slot alone, so that no softmax is empty. `standing` is (lines, slots): the
+    position of what a slot holds, and a likely one for what nobody sees.
     """
 
     def __init__(self, model: LoadedModel, rows: Sequence[Row]) -> None:
@@ -165,20 +183,27 @@ class _Lines:
         self.grid = torch.tensor([[*held, *[-1] * (places - len(held))] for held in by_line], device=model.device)
         self.width = max(len(row.ids) for row in rows)
         longest = max(prefix.length for prefix in prefixes)
-        room = longest + places * (self.width + max(row.room for row in rows))
-        self.cache = _stacked(prefixes, room)
-        self.used = longest
+        held_width = max(row.held_length for row in rows)
+        self.used = longest + places * held_width
+        room = self.used + places * (self.width + max(row.room for row in rows))
+        self.cache = stacked(prefixes, room)
+        take_as_written(self.cache, self.used)
         self.visible = torch.zeros(*self.grid.shape, room, dtype=torch.bool, device=model.device)
         self.positions = torch.zeros_like(self.grid)  # of the next token of each row
         self.standing = torch.zeros(len(by_line), room, dtype=torch.long, device=model.device)
         for line, held in enumerate(by_line):
             prefix = prefixes[line]
             self.standing[line, : prefix.length] = prefix.slot_positions(model.device)
-            self.standing[line, prefix.length : longest] = self.positions[line] = prefix.position_after(prefix.length)
+            after = prefix.position_after(prefix.length)
+            self.standing[line, prefix.length : self.used] = self.positions[line] = after
             for place, number in enumerate(held):
-                row = rows[number]
-                self.visible[line, place, : row.prefix.length] = True
-                self.positions[line, place] += len(row.ids)
+                row, start = rows[number], longest + place * held_width
+                own = slice(start, start + row.held_length)
+                if row.held:
+                    write_behind(self.cache, line, start, row.held)
+                self.visible[line, place, : row.prefix.length] = self.visible[line, place, own] = True
+                self.standing[line, own] = torch.arange(after, after + row.held_length, device=model.device)
+                self.positions[line, place] += row.held_length + len(row.ids)
 
     def begin(self) -> list[int]:
         """Each row's first new token; its ids end where its stripe ends."""
@@ -209,8 +234,7 @@ class _Lines:
     def step(self, newest: Sequence[tuple[int, int]]) -> list[int]:
         """(row, its newest token) of the rows that go on -> each one's next token."""
         going = dict(newest)
-        if len(going) <= FULL_ENOUGH * int((self.grid >= 0).sum()):
-            self._keep(going)
+        self._let_go(going)
         places = self.grid.shape[1]
         tokens = torch.tensor([[going.get(row, 0) for row in held] for held in self.grid.tolist()])
         own = torch.eye(places, dtype=torch.bool, device=self.model.device)
@@ -222,17 +246,22 @@ class _Lines:
         self.positions = self.positions + (self.grid >= 0)
         return self._of_rows(guesses, going)
 
-    def _keep(self, rows: Collection[int]) -> None:
-        """Let go of every row but these, and of the lines that then hold none."""
+    def _let_go(self, rows: Collection[int]) -> None:
+        """Let go of places without a row that goes on, for free, and of lines without one where many have ended."""
         held = [[place for place, row in enumerate(line) if row in rows] for line in self.grid.tolist()]
         lines = [line for line, places in enumerate(held) if places]
+        if len(lines) > FULL_ENOUGH * len(held):
+            lines = list(range(len(held)))
+        else:
+            self.cache.batch_select_indices(torch.tensor(lines, device=self.model.device))
         most = max(map(len, held))
+        if (len(lines), most) == tuple(self.grid.shape):
+            return
         # A line with fewer rows repeats one as a place without a row.
-        chosen = torch.tensor([[*held[line], *held[line][:1] * (most - len(held[line]))] for line in lines])
+        chosen = torch.tensor([[*held[line], *(held[line] or [0])[:1] * (most - len(held[line]))] for line in lines])
         empty = torch.tensor([[place >= len(held[line]) for place in range(most)] for line in lines])
         chosen, empty = chosen.to(self.model.device), empty.to(self.model.device)
         kept = torch.tensor(lines, device=self.model.device)
-        self.cache.batch_select_indices(kept)
         self.grid = self.grid[kept].gather(1, chosen).masked_fill(empty, -1)
         self.positions = self.positions[kept].gather(1, chosen)
         self.standing = self.standing[kept]
@@ -262,61 +291,3 @@ class _Lines:
         pairs = zip(self.grid.flatten().tolist(), guesses.flatten().tolist(), strict=True)
         found = {row: value for row, value in pairs if row >= 0}
         return [found[row] for row in rows]
-
-
-class _RoomyLayer(DynamicLayer):
-    """Keys and values of several prefixes, a line each, in room made once: a step writes its slots, no more."""
-
-    def __init__(self, keys: Sequence[torch.Tensor], values: Sequence[torch.Tensor], room: int) -> None:
-        super().__init__()
-        self.dtype, self.device = keys[0].dtype, keys[0].device
-        # A CPU computes scores in half the time where the slots of the keys stand side by side (docs/log.md).
-        self.key_room = self._roomy(keys, room, slots_last=self.device.type == "cpu")
-        self.value_room = self._roomy(values, room)
-        self.used = max(tensor.shape[2] for tensor in keys)
-        self.is_initialized = True
-        self._view()
-
-    @staticmethod
-    def _roomy(tensors: Sequence[torch.Tensor], room: int, slots_last: bool = False) -> torch.Tensor:
-        """(lines, heads, room, size), in memory with the slots innermost where asked."""
-        _, heads, _, size = tensors[0].shape
-        inner = (size, room) if slots_last else (room, size)
-        held = tensors[0].new_zeros(len(tensors), heads, *inner)  # zeros: a masked slot must not hold a NaN
-        if slots_last:
-            held = held.transpose(2, 3)
-        for line, tensor in zip(held, tensors, strict=True):
-            line[:, : tensor.shape[2]] = tensor[0]
-        return held
-
-    def _view(self) -> None:
-        self.keys, self.values = self.key_room[:, :, : self.used], self.value_room[:, :, : self.used]
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write behind what is held."""
-        end = self.used + key_states.shape[2]
-        self.key_room[:, :, self.used : end] = key_states
-        self.value_room[:, :, self.used : end] = value_states
-        self.used = end
-        self._view()
-        return self.keys, self.values
-
-    def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep some lines."""
-        self.key_room, self.value_room = self.key_room[indices], self.value_room[indices]
-        self._view()
-
-
-def _stacked(prefixes: Sequence[PrefixCache], room: int) -> Cache:
-    """One cache with a line for each prefix, and room for `room` slots."""
-    cache = DynamicCache()
-    layers = zip(*(prefix.rows(1).layers for prefix in prefixes), strict=True)
-    cache.layers = [
-        own[0]
-        if own[0].keys is None
-        else _RoomyLayer([layer.keys for layer in own], [layer.values for layer in own], room)
-        for own in layers
-    ]
-    return cache

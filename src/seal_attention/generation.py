@@ -16,7 +16,7 @@ import torch
 from .decoding import Row, continue_greedily, ended
 from .models import LoadedModel
 from .prompts import EncodedQuestion, Example, common_prefix
-from .shared_prefix import PrefixCache, answer_logits, chunk_for, forgets, free_memory, rows_that_fit
+from .shared_prefix import PrefixCache, answer_logits_and_tails, chunk_for, forgets, free_memory, rows_that_fit
 
 TOGETHER = 13  # questions verified in one row: each one's scores against the others' tokens are computed in vain
 WAVE, CONTEXTS = 1024, 32  # questions and contexts of a wave at most: what it has not finished an interruption loses
@@ -70,7 +70,7 @@ def answer_examples(
         wave.append((example, _begun(model, example, stops, draft, read)))
         on_read(example)
         rows = [begun.row for _, several in wave for begun in several if begun.row]
-        held = sum({id(row.prefix): row.prefix.bytes for row in rows}.values())
+        held = sum({id(row.prefix): row.prefix.bytes for row in rows}.values()) + sum(row.held_bytes for row in rows)
         if held > room or len(wave) >= CONTEXTS or sum(len(begun) for _, begun in wave) >= WAVE:
             yield from _finished(model, wave, stops, on_step)
             wave = []
@@ -133,12 +133,22 @@ def _begun(
         batch = min(TOGETHER, rows_that_fit(model, prefix, limit))
         for start in range(0, len(asked), batch):
             some = questions[start : start + batch]
-            drafts = _verified(model, some, prefix) if draft else [[] for _ in some]
-            for number, question, ids in zip(asked[start : start + batch], some, drafts, strict=True):
+            drafts = _verified(model, some, prefix) if draft else [([], ()) for _ in some]
+            for number, question, (ids, tail) in zip(asked[start : start + batch], some, drafts, strict=True):
                 written = _cut(ids, stops, limit)
-                row = Row(prefix, (*question.suffix_ids, *written), limit - len(written))
-                begun[number] = _Begun(written, None if ended(written, stops, limit) else row)
+                going_on = None if ended(written, stops, limit) else _row(prefix, question, written, limit, tail)
+                begun[number] = _Begun(written, going_on)
     return [begun[number] for number in range(len(places))]
+
+
+def _row(
+    prefix: PrefixCache, question: EncodedQuestion, written: list[int], limit: int, tail: Sequence[torch.Tensor]
+) -> Row:
+    """The answer's continuation; of the tail what was written is kept, all but its last token."""
+    ids, room = (*question.suffix_ids, *written), limit - len(written)
+    if not tail:
+        return Row(prefix, ids, room)
+    return Row(prefix, ids[-1:], room, tuple(tensor[:, :, : len(ids) - 1].clone() for tensor in tail))
 
 
 def _finished(
@@ -162,13 +172,18 @@ def _cut(ids: list[int], stops: Collection[int], limit: int) -> list[int]:
     return ids[: min(end, limit)]
 
 
-def _verified(model: LoadedModel, questions: Sequence[EncodedQuestion], prefix: PrefixCache) -> list[list[int]]:
-    """What greedy decoding writes while it agrees with the reference answer, and the first token after that."""
-    logits = answer_logits(model, questions, prefix)
+def _verified(
+    model: LoadedModel, questions: Sequence[EncodedQuestion], prefix: PrefixCache
+) -> list[tuple[list[int], tuple[torch.Tensor, ...]]]:
+    """What greedy decoding writes while it agrees with the reference answer, and the first token after that.
+
+    With each question's tail: the keys and values of its tokens and the reference's, where the model packs them.
+    """
+    logits, tails = answer_logits_and_tails(model, questions, prefix)
     begun = []
-    for rows, question in zip(logits, questions, strict=True):
+    for rows, tail, question in zip(logits, tails, questions, strict=True):
         guesses = rows.argmax(-1).tolist()
         pairs = enumerate(zip(guesses, question.answer_ids, strict=True))
         agreed = next((place for place, (guess, answer) in pairs if guess != answer), len(guesses))
-        begun.append(guesses[: agreed + 1])
+        begun.append((guesses[: agreed + 1], tail))
     return begun

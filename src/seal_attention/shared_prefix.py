@@ -222,13 +222,33 @@ def answer_logits_of_variants(
     model: LoadedModel, questions: Sequence[EncodedQuestion], prefix: PrefixCache
 ) -> list[torch.Tensor]:
     """`answer_logits` over each variant of the prefix: a list of (variants, answer length, vocabulary)."""
-    asked = [[*question.suffix_ids, *question.answer_ids[:-1]] for question in questions]
-    answers = [len(question.answer_ids) for question in questions]
+    if packs(model, prefix.forgets):
+        return _in_one_row(model, questions, prefix, prefix.rows(1))
+    assert all(question.after is None for question in questions)
+    return _in_rows(model, questions, prefix)
+
+
+def answer_logits_and_tails(
+    model: LoadedModel, questions: Sequence[EncodedQuestion], prefix: PrefixCache
+) -> tuple[list[torch.Tensor], list[tuple[torch.Tensor, ...]]]:
+    """`answer_logits`, and of each question the keys and values of its own tokens, in the order of `tensors`.
+
+    The tails are views of one cache of all; () where the questions are rows of a batch.
+    """
     if not packs(model, prefix.forgets):
-        assert all(question.after is None for question in questions)
-        return _in_rows(model, asked, answers, prefix)
-    places = [prefix.length if question.after is None else question.after for question in questions]
-    return _in_one_row(model, asked, answers, places, prefix)
+        return answer_logits(model, questions, prefix), [() for _ in questions]
+    cache = prefix.rows(1)
+    logits = _in_one_row(model, questions, prefix, cache)
+    layers = [layer for layer in cache.layers if layer.keys is not None]
+    held = [tensor[:, :, prefix.length :] for layer in layers for tensor in (layer.keys, layer.values)]
+    lengths = [len(_asked(question)) for question in questions]
+    tails = zip(*(tensor.split(lengths, dim=2) for tensor in held), strict=True)
+    return [own[0] for own in logits], list(tails)
+
+
+def _asked(question: EncodedQuestion) -> list[int]:
+    """What is read of a question: all but the answer's last token."""
+    return [*question.suffix_ids, *question.answer_ids[:-1]]
 
 
 def packs(model: LoadedModel, forgets: bool) -> bool:
@@ -237,14 +257,16 @@ def packs(model: LoadedModel, forgets: bool) -> bool:
 
 
 def _in_one_row(
-    model: LoadedModel,
-    asked: Sequence[Sequence[int]],
-    answers: Sequence[int],
-    places: Sequence[int],
-    prefix: PrefixCache,
+    model: LoadedModel, questions: Sequence[EncodedQuestion], prefix: PrefixCache, cache: Cache
 ) -> list[torch.Tensor]:
-    """Each question sees the prefix up to its place, then itself: causal blocks on the diagonal, own positions."""
+    """Each question sees the prefix up to its place, then itself: causal blocks on the diagonal, own positions.
+
+    `cache` holds the prefix, and then the questions, one behind the other.
+    """
     rows = prefix.variants
+    asked = [_asked(question) for question in questions]
+    answers = [len(question.answer_ids) for question in questions]
+    places = [prefix.length if question.after is None else question.after for question in questions]
     lengths = torch.tensor([len(ids) for ids in asked], device=model.device)
     owner = torch.repeat_interleave(torch.arange(len(asked), device=model.device), lengths)
     place = torch.arange(len(owner), device=model.device)
@@ -260,19 +282,19 @@ def _in_one_row(
     kept = torch.cat([torch.arange(end - n, end) for end, n in zip(ends.tolist(), answers, strict=True)])
     output = model.run(
         torch.tensor([[token for ids in asked for token in ids]], device=model.device).expand(rows, -1),
-        prefix.rows(1),
+        cache,
         prefix.slot_positions(model.device),
         position_ids=(place + (starts - ends + lengths)[owner]).expand(rows, -1),
         attention_mask=mask.expand(rows, 1, -1, -1),
         logits_to_keep=kept.to(model.device),
     )
-    return list(output.logits.split(list(answers), dim=1))
+    return list(output.logits.split(answers, dim=1))
 
 
-def _in_rows(
-    model: LoadedModel, asked: Sequence[Sequence[int]], answers: Sequence[int], prefix: PrefixCache
-) -> list[torch.Tensor]:
+def _in_rows(model: LoadedModel, questions: Sequence[EncodedQuestion], prefix: PrefixCache) -> list[torch.Tensor]:
     """A row a question, padded on the right, with the library's own masks and positions."""
+    asked = [_asked(question) for question in questions]
+    answers = [len(question.answer_ids) for question in questions]
     first = min(len(ids) - n for ids, n in zip(asked, answers, strict=True))
     longest = max(map(len, asked))
     rows = len(asked) * prefix.variants
