@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from .models import LoadedModel
-from .roomy_cache import stacked, take_as_written, write_behind
+from .roomy_cache import stacked, write_behind
 from .shared_prefix import PrefixCache, free_memory, packs
 
 MOST_ROWS = 512  # of a batch; many, so that few steps are left to the rows that go on longest
@@ -186,8 +186,7 @@ class _Lines:
         held_width = max(row.held_length for row in rows)
         self.used = longest + places * held_width
         room = self.used + places * (self.width + max(row.room for row in rows))
-        self.cache = stacked(prefixes, room)
-        take_as_written(self.cache, self.used)
+        self.cache = stacked(prefixes, room, self.used)
         self.visible = torch.zeros(*self.grid.shape, room, dtype=torch.bool, device=model.device)
         self.positions = torch.zeros_like(self.grid)  # of the next token of each row
         self.standing = torch.zeros(len(by_line), room, dtype=torch.long, device=model.device)

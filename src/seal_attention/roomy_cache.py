@@ -13,15 +13,18 @@ from .shared_prefix import PrefixCache
 
 
 class RoomyLayer(DynamicLayer):
-    """Keys and values of several prefixes, a line each, in room made once: a step writes its slots, no more."""
+    """Keys and values of several prefixes, a line each, in room made once: a step writes its slots, no more.
 
-    def __init__(self, keys: Sequence[torch.Tensor], values: Sequence[torch.Tensor], room: int) -> None:
+    `used` slots count as written; what comes next stands behind them.
+    """
+
+    def __init__(self, keys: Sequence[torch.Tensor], values: Sequence[torch.Tensor], room: int, used: int) -> None:
         super().__init__()
         self.dtype, self.device = keys[0].dtype, keys[0].device
         # A CPU computes scores in half the time where the slots of the keys stand side by side (docs/log.md).
         self.key_room = self._roomy(keys, room, slots_last=self.device.type == "cpu")
         self.value_room = self._roomy(values, room)
-        self.used = max(tensor.shape[2] for tensor in keys)
+        self.used = used
         self.is_initialized = True
         self._view()
 
@@ -51,25 +54,20 @@ class RoomyLayer(DynamicLayer):
         self._view()
         return self.keys, self.values
 
-    def take_as_written(self, slots: int) -> None:
-        """Let what is written next stand behind that many slots."""
-        self.used = slots
-        self._view()
-
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """Keep some lines."""
         self.key_room, self.value_room = self.key_room[indices], self.value_room[indices]
         self._view()
 
 
-def stacked(prefixes: Sequence[PrefixCache], room: int) -> Cache:
-    """One cache with a line for each prefix, and room for `room` slots."""
+def stacked(prefixes: Sequence[PrefixCache], room: int, used: int) -> Cache:
+    """One cache with a line for each prefix and room for `room` slots, of which `used` count as written."""
     cache = DynamicCache()
     layers = zip(*(prefix.rows(1).layers for prefix in prefixes), strict=True)
     cache.layers = [
         own[0]
         if own[0].keys is None
-        else RoomyLayer([layer.keys for layer in own], [layer.values for layer in own], room)
+        else RoomyLayer([layer.keys for layer in own], [layer.values for layer in own], room, used)
         for own in layers
     ]
     return cache
@@ -81,10 +79,3 @@ def write_behind(cache: Cache, line: int, slot: int, held: Sequence[torch.Tensor
     for layer, keys, values in zip(layers, held[::2], held[1::2], strict=True):
         layer.key_room[line, :, slot : slot + keys.shape[2]] = keys[0]
         layer.value_room[line, :, slot : slot + values.shape[2]] = values[0]
-
-
-def take_as_written(cache: Cache, slots: int) -> None:
-    """Let what is written next stand behind that many slots."""
-    for layer in cache.layers:
-        if isinstance(layer, RoomyLayer):
-            layer.take_as_written(slots)
