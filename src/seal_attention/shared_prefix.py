@@ -235,14 +235,15 @@ def answer_logits_and_tails(
 
     The tails are views of one cache of all; () where the questions are rows of a batch.
     """
+    assert prefix.variants == 1
     if not packs(model, prefix.forgets):
         return answer_logits(model, questions, prefix), [() for _ in questions]
     cache = prefix.rows(1)
     logits = _in_one_row(model, questions, prefix, cache)
-    layers = [layer for layer in cache.layers if layer.keys is not None]
-    held = [tensor[:, :, prefix.length :] for layer in layers for tensor in (layer.keys, layer.values)]
+    assert isinstance(cache, DynamicCache)
     lengths = [len(_asked(question)) for question in questions]
-    tails = zip(*(tensor.split(lengths, dim=2) for tensor in held), strict=True)
+    held = PrefixCache(cache, prefix.positions).tensors()
+    tails = zip(*(tensor[:, :, prefix.length :].split(lengths, dim=2) for tensor in held), strict=True)
     return [own[0] for own in logits], list(tails)
 
 

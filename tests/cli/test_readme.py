@@ -19,6 +19,7 @@ from typer.main import get_command
 import tiny
 from seal_attention.__main__ import main
 from seal_attention.cli import app
+from seal_attention.tasks.selection import Selection
 
 ROOT = Path(__file__).parents[2]
 COMMANDS: Any = get_command(app)
@@ -100,7 +101,11 @@ def test_every_command_of_the_recipes_is_understood_with_its_options(
     commands = [line.split("\0") for line in said.stdout.split("\0\n\0") if line]
     assert len(commands) == count
     for command in commands:
-        understood(command)
+        asked = understood(command).params
+        if asked.get("questions"):
+            (task,) = Selection(asked["task"], tuning=command[1] == "tune").found()
+            most = task.askable(10_000)  # however long the context
+            assert most is None or asked["questions"] <= most, command
 
 
 def test_its_endpoint_command_is_understood_with_its_options() -> None:
@@ -108,12 +113,12 @@ def test_its_endpoint_command_is_understood_with_its_options() -> None:
     understood(shlex.split(command, comments=True))
 
 
-def understood(command: Sequence[str]) -> None:
-    """Parse a command as typer would: raises on an unknown option or a missing argument."""
+def understood(command: Sequence[str]) -> Any:
+    """The context of a command, parsed as typer would: raises on an unknown option or a missing argument."""
     known, (_, *arguments) = COMMANDS, command
     while hasattr(known, "commands"):
         known, arguments = known.commands[arguments[0]], arguments[1:]
-    known.make_context("seal", list(arguments))
+    return known.make_context("seal", list(arguments))
 
 
 def test_every_file_it_links_to_is_there() -> None:
