@@ -73,7 +73,8 @@ def separate(
     import measuring
     from seal_attention import adapters
     from seal_attention.generation import answer_questions, stop_ids
-    from seal_attention.shared_prefix import PrefixCache, answer_logits
+    from seal_attention.packing import answer_logits
+    from seal_attention.shared_prefix import PrefixCache
 
     loaded = measuring.load_model()
     model = loaded.model

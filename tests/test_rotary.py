@@ -17,9 +17,10 @@ from seal_attention.errors import UsageError
 from seal_attention.extension import extended
 from seal_attention.generation import answer_questions
 from seal_attention.models import LoadedModel
+from seal_attention.packing import answer_logits
 from seal_attention.projections import find_output_projections
 from seal_attention.prompts import Example, require_fit
-from seal_attention.shared_prefix import PrefixCache, answer_logits
+from seal_attention.shared_prefix import PrefixCache
 
 WINDOW, SHORT = 512, 24  # SHORT is exceeded by the example's prefix alone (42 tokens), WINDOW by none of its prompts
 # Factors for all layers, for those of full attention alone, and sets that differ in how they sharpen attention.

@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from .decoding import Row, continue_greedily, ended
+from .decoding import continue_greedily, ended
 from .models import LoadedModel
+from .packing import answer_logits_and_tails
 from .prompts import EncodedQuestion, Example, common_prefix
-from .shared_prefix import PrefixCache, answer_logits_and_tails, chunk_for, forgets, free_memory, rows_that_fit
+from .row_lines import Row
+from .shared_prefix import PrefixCache, chunk_for, forgets, free_memory, rows_that_fit
 
 TOGETHER = 13  # questions verified in one row: each one's scores against the others' tokens are computed in vain
 WAVE, CONTEXTS = 1024, 32  # questions and contexts of a wave at most: what it has not finished an interruption loses

@@ -21,8 +21,9 @@ from transformers import Cache, DynamicCache
 
 from .errors import UsageError
 from .models import LoadedModel
+from .packing import answer_logits
 from .prompts import EncodedQuestion, Example
-from .shared_prefix import PrefixCache, answer_logits, chunk_for
+from .shared_prefix import PrefixCache, chunk_for
 
 Losses = Callable[[LoadedModel, Sequence[EncodedQuestion], PrefixCache], torch.Tensor]  # one a question
 

@@ -15,9 +15,10 @@ import psutil
 import torch
 
 from .models import LoadedModel
+from .packing import packs
 from .prompts import Encoder, Example
 from .samples import Sample
-from .shared_prefix import forgets, packs
+from .shared_prefix import forgets
 
 EFFICIENCY = 0.3  # of the measured matrix-product rate that a whole step reaches (docs/results.md)
 MAPPED = 32 * 2**20  # bytes from which glibc gives a tensor a mapping of its own, which leaves no holes

@@ -22,8 +22,9 @@ from seal_attention.extension.self_extend import SelfExtend
 from seal_attention.generation import answer_examples
 from seal_attention.models import LoadedModel
 from seal_attention.objective import accumulate_gradients
+from seal_attention.packing import answer_logits
 from seal_attention.prompts import EncodedQuestion, Example
-from seal_attention.shared_prefix import PrefixCache, answer_logits
+from seal_attention.shared_prefix import PrefixCache
 from seal_attention.tuning.spreading import spread_positions
 
 NATIVE = 24

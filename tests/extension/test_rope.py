@@ -16,8 +16,9 @@ from seal_attention.extension import extended
 from seal_attention.extension.rope import rotary_embeddings
 from seal_attention.generation import answer_questions
 from seal_attention.models import LoadedModel
+from seal_attention.packing import answer_logits
 from seal_attention.prompts import Example, require_fit
-from seal_attention.shared_prefix import PrefixCache, answer_logits
+from seal_attention.shared_prefix import PrefixCache
 
 METHODS = ("linear:4", "ntk:4", "dynamic-ntk:4", "yarn:4")
 SHORT = 32  # a window that the example's prompts exceed

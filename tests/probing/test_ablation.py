@@ -19,11 +19,12 @@ from seal_attention.errors import UsageError
 from seal_attention.extension import extended
 from seal_attention.generation import answer_questions
 from seal_attention.models import LoadedModel
+from seal_attention.packing import answer_logits
 from seal_attention.probing import ablation
 from seal_attention.probing.ablation import Ablated, Part, ablate, all_channels, all_heads
 from seal_attention.probing.layer_walk import recorded
 from seal_attention.prompts import EncodedQuestion, Example
-from seal_attention.shared_prefix import PrefixCache, answer_logits
+from seal_attention.shared_prefix import PrefixCache
 
 SHARES_KEYS = "gemma4_text"  # its last layers attend to the keys of earlier ones: no run can start in the middle
 

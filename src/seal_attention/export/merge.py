@@ -27,11 +27,12 @@ from ..errors import SealError, UsageError
 from ..extension import extended
 from ..generation import answer_questions, stop_ids
 from ..models import LoadedModel
+from ..packing import answer_logits
 from ..projections import OutputProjection, fingerprint
 from ..prompts import Encoder
 from ..runs import load_json, save_json, write_failure
 from ..samples import Sample
-from ..shared_prefix import PrefixCache, answer_logits
+from ..shared_prefix import PrefixCache
 from .windows import note_of, save_config
 
 RECORD = "seal_merged.json"

@@ -22,9 +22,10 @@ from torch import nn
 from ..adapters import Adapter
 from ..errors import UsageError
 from ..models import LoadedModel
+from ..packing import answer_logits_of_variants, packs
 from ..projections import OutputProjection
 from ..prompts import EncodedQuestion, Example
-from ..shared_prefix import PrefixCache, answer_logits_of_variants, forgets, free_memory, packs
+from ..shared_prefix import PrefixCache, forgets, free_memory
 from .layer_walk import LayerRuns, recorded, resumed
 
 LAYER_WIDTHS = 24  # what a layer holds of a token while it runs, in hidden states: projections and feed-forward

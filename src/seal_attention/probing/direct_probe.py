@@ -17,9 +17,10 @@ import torch
 from ..adapters import Adapter
 from ..errors import UsageError
 from ..models import LoadedModel
+from ..packing import answer_logits
 from ..prompts import Encoder, Example
 from ..runs import Run, Unwatched, Watcher
-from ..shared_prefix import PrefixCache, answer_logits
+from ..shared_prefix import PrefixCache
 from .direct_effect import Effects, direct_effects
 from .head_maps import head_map
 from .questions import Asked, at_work, left_to_ask, prefix_of, watched

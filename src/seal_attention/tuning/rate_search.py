@@ -22,10 +22,11 @@ from torch.nn import functional
 from .. import adapters
 from ..errors import UsageError
 from ..models import LoadedModel
+from ..packing import answer_logits
 from ..prompts import Encoder, Example, require_fit
 from ..runs import PROCESS, Run, Unwatched, Watcher
 from ..samples import Sample
-from ..shared_prefix import PrefixCache, answer_logits, chunk_for
+from ..shared_prefix import PrefixCache, chunk_for
 from .loop import NotFinite, TuneSettings, Tuning
 
 RATES = "rates.jsonl"
