@@ -9,10 +9,12 @@ from torch.nn import functional
 from transformers.masking_utils import sdpa_mask, sliding_window_causal_mask_function
 
 import tiny
-from seal_attention import attention
-from seal_attention.attention import BLOCKWISE, BlockwiseAttention
+from seal_attention import attention, blockwise
+from seal_attention.attention import BLOCKWISE
+from seal_attention.blockwise import BlockwiseAttention
 
 LENGTH, KEYS, SIZE = 11, 17, 8
+PACKED = (3, 1, 5, 2)  # sequences that stand one behind the other, LENGTH in all
 
 
 def drawn(heads: int, key_value_heads: int, batch: int = 2) -> list[torch.Tensor]:
@@ -29,6 +31,9 @@ def mask_of(kind: str, heads: int) -> torch.Tensor:
     seen[..., 0] = True
     if kind == "of one row":
         seen = seen[:1]
+    if kind == "packed":
+        own = torch.block_diag(*(torch.ones(length, length).tril() for length in PACKED)).bool()
+        seen = torch.cat((torch.ones(LENGTH, KEYS - LENGTH, dtype=torch.bool), own), 1)[None, None]
     if kind == "added":
         return torch.zeros(seen.shape, dtype=torch.float64).masked_fill(~seen, -1e300)
     return seen
@@ -37,17 +42,17 @@ def mask_of(kind: str, heads: int) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("rows", "scores"), [(1, 1), (4, 1), (4, 4 * KEYS * 4), (128, 2**21)], ids=["least", "a head", "some heads", "all"]
 )
-@pytest.mark.parametrize("kind", ["none", "boolean", "added", "by head", "of one row"])
+@pytest.mark.parametrize("kind", ["none", "boolean", "added", "by head", "of one row", "packed"])
 @pytest.mark.parametrize(("heads", "key_value_heads"), [(4, 4), (6, 2), (3, 1)])
 def test_values_and_gradients_equal_pytorchs(
     heads: int, key_value_heads: int, kind: str, rows: int, scores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention, "BLOCK_QUERIES", rows)
-    monkeypatch.setattr(attention, "BLOCK_SCORES", scores)
+    monkeypatch.setattr(blockwise, "BLOCK_QUERIES", rows)
+    monkeypatch.setattr(blockwise, "BLOCK_SCORES", scores)
     query, key, value = drawn(heads, key_value_heads)
     causal = torch.ones(LENGTH, KEYS, dtype=torch.bool).tril(KEYS - LENGTH)
     mask = None if kind == "none" else mask_of(kind, heads)
-    ours = BlockwiseAttention.apply(query, key, value, mask, 0.3)
+    ours = BlockwiseAttention.apply(query, key, value, mask, 0.3, PACKED if kind == "packed" else None)
     groups = heads // key_value_heads
     theirs = functional.scaled_dot_product_attention(
         query,
@@ -62,6 +67,19 @@ def test_values_and_gradients_equal_pytorchs(
     for mine, other in zip(torch.autograd.grad(ours, (query, key, value), outer), expected, strict=True):
         assert other.abs().max() > 1e-3
         assert torch.allclose(mine, other, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [4, 6])
+def test_packed_sequences_in_other_blocks_are_not_read(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blockwise, "BLOCK_QUERIES", rows)
+    query, key, value = drawn(4, 2)
+    mask = mask_of("packed", 4)
+    expected = BlockwiseAttention.apply(query, key, value, mask, 0.3, PACKED)
+    last = PACKED[-1]  # 3 + 1 and 5 in blocks of their own, or 3 + 1 and 5: the last one stands alone
+    with torch.no_grad():
+        key[:, :, KEYS - LENGTH : -last] = value[:, :, KEYS - LENGTH : -last] = torch.nan
+    again = BlockwiseAttention.apply(query, key, value, mask, 0.3, PACKED)
+    assert torch.equal(again[:, :, -last:], expected[:, :, -last:])
 
 
 def test_a_query_that_sees_nothing_gives_numbers() -> None:

@@ -13,10 +13,13 @@ import torch
 from torch.utils import deterministic
 
 import tiny
-from seal_attention import decoding, generation, shared_prefix
+from seal_attention import decoding, generation, prefix_rows, shared_prefix
 from seal_attention.generation import Answer, answer_examples, answer_questions, stop_ids
 from seal_attention.models import LoadedModel
+from seal_attention.packing import answer_logits_and_tails
+from seal_attention.prefix_rows import PrefixRows
 from seal_attention.prompts import EncodedQuestion, Encoder, Example
+from seal_attention.row_lines import Row
 from seal_attention.shared_prefix import PrefixCache, rows_that_fit
 
 END = tiny.COMMON["eos_token_id"]
@@ -117,7 +120,13 @@ def test_the_number_of_rows_at_a_time_changes_no_token(
 
 
 @pytest.mark.usefixtures("_dirty_memory")
-def test_contexts_answered_together_are_answered_as_each_alone(family: str, example: Example) -> None:
+@pytest.mark.parametrize("way", ["apart", "in lines"])
+def test_contexts_answered_together_are_answered_as_each_alone(
+    family: str, way: str, example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefix_rows, "SLOTS", 2)
+    if way == "in lines":
+        monkeypatch.setattr(PrefixRows, "fit", lambda *_: False)
     model = tiny.shared(family)
     encoder = Encoder(model.tokenizer)
     longer = dataclasses.replace(tiny.sample(), context="Line birch: 5. " + tiny.sample().context)
@@ -129,6 +138,32 @@ def test_contexts_answered_together_are_answered_as_each_alone(family: str, exam
     for own, found in together:
         assert found == answer_questions(model, own, {END}, draft=False)
     assert tuple(answer.ids for answer in together[-1][1]) == answers
+
+
+def begun_apart(model: LoadedModel, example: Example) -> bool:
+    """Whether the model's rows are decoded each with its own keys apart."""
+    prefix = PrefixCache.prefill(model, example.prefix_ids)
+    _, tails = answer_logits_and_tails(model, example.questions, prefix)
+    rows = [Row(prefix, (q.answer_ids[-1],), LIMIT, tail) for q, tail in zip(example.questions, tails, strict=True)]
+    return PrefixRows.fit(model, rows) and PrefixRows(model, rows).begin() is not None
+
+
+@torch.no_grad()
+def test_families_of_ordinary_attention_are_decoded_apart(family: str, example: Example) -> None:
+    model = tiny.shared(family)
+    ordinary = model.reads_blockwise and model.takes_any_mask and not shared_prefix.forgets(model)
+    # DeepSeek keeps latents, and attention sees what it makes of them; StableLM hands no keywords on.
+    assert begun_apart(model, example) == (ordinary and family not in ("deepseek_v3", "stablelm"))
+
+
+def test_a_model_that_hands_no_keywords_to_attention_is_decoded_in_lines(
+    example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny.shared("llama")
+    run = model.run
+    monkeypatch.setattr(model, "run", lambda *given, prefix_rows=None, **more: run(*given, **more))
+    assert not begun_apart(model, example)
+    assert written(model, with_references(example, [(wrong(ids[0]),) for ids in greedy("llama")])) == greedy("llama")
 
 
 @pytest.mark.parametrize("name", ["llama", "mistral", "bloom"])

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows of ids, each after its prefix -> their greedy continuations, rows of many prefixes at a time.
 
-Where masks can be given freely the rows of many prefixes go together (row_lines.py), else those of one.
+Where masks can be given freely the rows of many prefixes go together (prefix_rows.py, row_lines.py), else those of one.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import torch
 
 from .models import LoadedModel
 from .packing import packs
+from .prefix_rows import PrefixRows
 from .row_lines import FULL_ENOUGH, Lines, Row, in_lines
 from .shared_prefix import free_memory
 
-MOST_ROWS = 512  # of a batch; many, so that few steps are left to the rows that go on longest
+MOST_ROWS = 1024  # of a batch; many, so that few steps are left to the rows that go on longest
 
 
 def ended(ids: Sequence[int], stops: Collection[int], room: int) -> bool:
@@ -34,11 +35,9 @@ def continue_greedily(
     written: dict[int, list[int]] = {}
     for numbers in _together(model, rows):
         group = [rows[number] for number in numbers]
-        packed = packs(model, group[0].prefix.forgets)
-        lines = Lines(model, group) if packed else _Batch(model, group)
         waiting = len(rows) - len(written) - len(group)
         found: list[list[int]] = [[] for _ in group]
-        for alive in _write(lines, group, stops, found):
+        for alive in _write(*_begin(model, group), group, stops, found):
             on_step(waiting + alive)
         written.update(zip(numbers, found, strict=True))
     return [written[number] for number in range(len(rows))]
@@ -47,8 +46,9 @@ def continue_greedily(
 def _together(model: LoadedModel, rows: Sequence[Row]) -> Iterator[list[int]]:
     """Indices of rows that can be continued in one batch and whose copies of the prefixes fit into memory.
 
-    Rows after prefixes of much the same length, since a line is as wide as the longest.
+    Rows in lines after prefixes of much the same length, since a line is as wide as the longest.
     """
+    apart = PrefixRows.fit(model, rows)
     groups: dict[tuple[int, ...], list[int]] = {}
     for number, row in enumerate(rows):
         packed = packs(model, row.prefix.forgets)
@@ -58,8 +58,9 @@ def _together(model: LoadedModel, rows: Sequence[Row]) -> Iterator[list[int]]:
         batch: list[int] = []
         for number in sorted(numbers, key=lambda number: rows[number].prefix.length):
             trial = [rows[place] for place in (*batch, number)]
-            much_longer = trial[-1].prefix.length > 1.5 * trial[0].prefix.length + trial[0].room
-            if batch and (len(trial) > MOST_ROWS or much_longer or _bytes(trial, packed=not key) > free):
+            much_longer = not apart and trial[-1].prefix.length > 1.5 * trial[0].prefix.length + trial[0].room
+            bytes_needed = PrefixRows.bytes(trial) if apart else _bytes(trial, packed=not key)
+            if batch and (len(trial) > MOST_ROWS or much_longer or bytes_needed > free):
                 yield batch
                 batch = []
             batch.append(number)
@@ -74,19 +75,32 @@ def _bytes(rows: Sequence[Row], packed: bool) -> int:
     return len(lines) * slots * rows[0].prefix.bytes_per_token
 
 
+def _begin(model: LoadedModel, rows: Sequence[Row]) -> tuple[PrefixRows | Lines | _Batch, list[int]]:
+    """The rows as one batch, and each one's first new token."""
+    if PrefixRows.fit(model, rows):
+        apart = PrefixRows(model, rows)
+        if (tokens := apart.begin()) is not None:
+            return apart, tokens
+    lines = Lines(model, rows) if packs(model, rows[0].prefix.forgets) else _Batch(model, rows)
+    return lines, lines.begin()
+
+
 def _write(
-    lines: Lines | _Batch, rows: Sequence[Row], stops: Collection[int], written: Sequence[list[int]]
+    batch: PrefixRows | Lines | _Batch,
+    tokens: list[int],
+    rows: Sequence[Row],
+    stops: Collection[int],
+    written: Sequence[list[int]],
 ) -> Iterator[int]:
     """Append to each row's list until all have ended; after each step, how many have not."""
     alive = list(range(len(rows)))
-    tokens = lines.begin()
     while alive:
         for row, token in zip(alive, tokens, strict=True):
             written[row].append(token)
         alive = [row for row in alive if not ended(written[row], stops, rows[row].room)]
         yield len(alive)
         if alive:
-            tokens = lines.step([(row, written[row][-1]) for row in alive])
+            tokens = batch.step([(row, written[row][-1]) for row in alive])
 
 
 class _Batch:

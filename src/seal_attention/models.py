@@ -94,6 +94,14 @@ class LoadedModel:
         return masked and self.takes_positions and not self.counts_back
 
     @property
+    def reads_blockwise(self) -> bool:
+        """Whether attention is this package's (attention.py), and keywords given to the model may come to it."""
+        config = self.model.config.get_text_config(decoder=True)
+        parameters = inspect.signature(self.model.forward).parameters.values()
+        hands_on = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+        return hands_on and config._attn_implementation == BLOCKWISE
+
+    @property
     def takes_positions(self) -> bool:
         """Whether each token can be put at a position of its own: no ALiBi, which counts slots."""
         given = "position_ids" in inspect.signature(self.model.forward).parameters

@@ -84,6 +84,9 @@ def _in_one_row(
     seen_of_prefix = torch.tensor(places, device=model.device)[owner]
     unseen = torch.arange(prefix.length, device=model.device)[None] >= seen_of_prefix[:, None]
     mask[:, : prefix.length].masked_fill_(unseen, torch.finfo(dtype).min)
+    # What the mask says already; attention that hears of it reads no question's keys for another.
+    alike = model.reads_blockwise and set(places) == {prefix.length}
+    given = {"packed_lengths": lengths.tolist()} if alike else {}
     starts = torch.tensor([prefix.position_after(place) for place in places], device=model.device)
     ends = lengths.cumsum(0)
     kept = torch.cat([torch.arange(end - n, end) for end, n in zip(ends.tolist(), answers, strict=True)])
@@ -94,6 +97,7 @@ def _in_one_row(
         position_ids=(place + (starts - ends + lengths)[owner]).expand(rows, -1),
         attention_mask=mask.expand(rows, 1, -1, -1),
         logits_to_keep=kept.to(model.device),
+        **given,
     )
     return list(output.logits.split(answers, dim=1))
 

@@ -18,7 +18,8 @@ import torch
 import tiny
 from commanding import Seal, commanding
 from seal_attention import adapters, objective
-from seal_attention.attention import causal_mask, continued
+from seal_attention.attention import continued
+from seal_attention.blockwise import causal_mask
 from seal_attention.extension.dual_chunk import DualChunk
 from seal_attention.extension.self_extend import SelfExtend
 from seal_attention.generation import answer_questions

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ..attention import BLOCK_QUERIES, grouped, hide
+from ..blockwise import BLOCK_QUERIES, grouped, hide, product
 from .pieces import Block, Layout, Piece
 
 BLOCK_SCORES = 2**23  # of a block: 16 MB in bfloat16, which the allocator still keeps; enough for whole matrix products
@@ -160,16 +160,6 @@ def _opened(
         for start in range(0, key.shape[1], together):
             heads = slice(start, start + together)
             yield _Opened(block, heads, unclear, mask, scale, value, key, far_key, queries)
-
-
-def product(left: torch.Tensor, right: torch.Tensor, into: torch.Tensor | None = None) -> torch.Tensor:
-    """`torch.bmm`; on a CPU a matrix at a time, since there it copies what does not lie in one stretch of memory."""
-    if left.device.type != "cpu":
-        return torch.bmm(left, right, out=into)
-    into = left.new_empty(len(left), left.shape[1], right.shape[2]) if into is None else into
-    for one, other, result in zip(left, right, into, strict=True):
-        torch.mm(one, other, out=result)
-    return into
 
 
 def _wide_zeros(tensor: torch.Tensor) -> torch.Tensor:
