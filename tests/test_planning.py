@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import tiny
-from seal_attention import adapters, planning
+from seal_attention import adapters, planning, saved_tensors
 from seal_attention.planning import Shapes, Step, tuning_memory
 from seal_attention.prompts import Encoder
 from seal_attention.shared_prefix import PrefixCache
@@ -63,16 +63,17 @@ def test_questions_in_rows_of_their_own_each_copy_the_prefix() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_layer_keeps_what_the_formula_says(dtype: torch.dtype) -> None:
+def test_a_layer_keeps_what_the_formula_says(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """What autograd keeps of a prefix, counted by storage, against the layer's term; 200 tokens, a llama."""
+    monkeypatch.setattr(saved_tensors, "SMALL", 1000)  # between a number a token and a hidden state
     model = tiny.load("llama", dtype, num_hidden_layers=6)
     scales = adapters.create("seal-c", model)
-    weights = {parameter.untyped_storage().data_ptr() for parameter in model.model.parameters()}
+    keeping = saved_tensors._Keeping(model)
     kept: dict[int, torch.UntypedStorage] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
+        storage = keeping.pack(tensor)[0].untyped_storage()
+        if storage.data_ptr() not in keeping.weights:
             kept[storage.data_ptr()] = storage
         return tensor
 
@@ -80,8 +81,7 @@ def test_a_layer_keeps_what_the_formula_says(dtype: torch.dtype) -> None:
     with scales.attached(model), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         PrefixCache.prefill(model, ids)
     counted = sum(storage.nbytes() for storage in kept.values())
-    layer = Shapes.of(model, dtype, CPU).layer_activations
-    assert counted == pytest.approx(6 * 200 * layer, rel=0.1)
+    assert counted == pytest.approx(6 * Shapes.of(model, dtype, CPU).layer(200), rel=0.1)
 
 
 def test_the_process_counts_itself() -> None:

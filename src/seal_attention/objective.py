@@ -9,8 +9,6 @@ once: through its kept graph, or, checkpointed, layer by layer with each layer r
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,10 +17,12 @@ from torch import nn
 from torch.nn import functional
 from transformers import Cache, DynamicCache
 
+from .devices import return_freed_memory
 from .errors import UsageError
 from .models import LoadedModel
 from .packing import answer_logits
 from .prompts import EncodedQuestion, Example
+from .saved_tensors import lean_graph
 from .shared_prefix import PrefixCache, chunk_for
 
 Losses = Callable[[LoadedModel, Sequence[EncodedQuestion], PrefixCache], torch.Tensor]  # one a question
@@ -60,23 +60,24 @@ def accumulate_gradients(
     read with the scales at work, but as if they were given): an approximation, at the memory of inference and without
     the backward pass of the prefix. `positions` are the prefix's, where they are not 0, 1, 2, ...
     """
-    if checkpoint:
-        walk = _CheckpointedPrefix(model, offload)
-        # The prefix's keys and values live no longer than its questions: the walk makes them anew.
-        loss, gradients = _ask(model, example, batch, losses, walk.prefill(example.prefix_ids, positions))
-        if model.device.type == "cpu":
-            _return_freed_memory()
-        walk.backward(gradients)
+    with lean_graph(model):
+        if checkpoint:
+            walk = _CheckpointedPrefix(model, offload)
+            # The prefix's keys and values live no longer than its questions: the walk makes them anew.
+            loss, gradients = _ask(model, example, batch, losses, walk.prefill(example.prefix_ids, positions))
+            if model.device.type == "cpu":
+                return_freed_memory()
+            walk.backward(gradients)
+            return loss
+        with torch.set_grad_enabled(not frozen_prefix):
+            prefix = PrefixCache.prefill(
+                model, example.prefix_ids, positions, chunk=chunk_for(model) if frozen_prefix else None
+            )
+        loss, gradients = _ask(model, example, batch, losses, prefix, frozen_prefix)
+        targets = _with_graph(*zip(prefix.tensors(), gradients, strict=True))
+        if targets:
+            torch.autograd.backward([t for t, _ in targets], [g for _, g in targets])
         return loss
-    with torch.set_grad_enabled(not frozen_prefix):
-        prefix = PrefixCache.prefill(
-            model, example.prefix_ids, positions, chunk=chunk_for(model) if frozen_prefix else None
-        )
-    loss, gradients = _ask(model, example, batch, losses, prefix, frozen_prefix)
-    targets = _with_graph(*zip(prefix.tensors(), gradients, strict=True))
-    if targets:
-        torch.autograd.backward([t for t, _ in targets], [g for _, g in targets])
-    return loss
 
 
 def _ask(
@@ -170,16 +171,6 @@ class _CheckpointedPrefix:
             output = self.model.decoder_layers[index](*map(fresh, args), **{k: fresh(v) for k, v in kwargs.items()})
         hidden_output = output[0] if isinstance(output, tuple) else output
         return hidden, hidden_output, cache.layers[index].keys, cache.layers[index].values
-
-
-def _return_freed_memory() -> None:
-    """Hand what was freed back to the system, where glibc's heap keeps it.
-
-    The questions leave many small holes, which the walk's tensors, as long as the prefix, would not fit into: at 8k
-    they would raise its peak by a fifth (docs/memory.md).
-    """
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library, or none to ask
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _on_host(tensor: torch.Tensor) -> torch.Tensor:

@@ -21,8 +21,7 @@ from .samples import Sample
 from .shared_prefix import forgets
 
 EFFICIENCY = 0.3  # of the measured matrix-product rate that a whole step reaches (docs/results.md)
-MAPPED = 32 * 2**20  # bytes from which glibc gives a tensor a mapping of its own, which leaves no holes
-FLOAT32 = 4  # bytes: norms, the attention's log-sums and the loss are computed in it whatever the weights are
+FLOAT32 = 4  # bytes: the attention's log-sums and the loss are computed in it whatever the weights are
 
 
 @dataclass(frozen=True)
@@ -66,33 +65,21 @@ class Shapes:
             device.type == "cpu",
         )
 
-    @property
-    def layer_activations(self) -> int:
-        """Bytes a token that one layer keeps for its backward pass; the weights are frozen, so that no linear's input.
+    def layer(self, tokens: int) -> int:
+        """Bytes that one layer keeps for its backward pass; the weights are frozen, so that no linear's input.
 
-        Two norms' inputs in float32; the gated MLP's gate, its activation and what it multiplies; of the attention
-        queries, output, keys, values and a log-sum a head.
+        Two norms' inputs (saved_tensors.py); the gated MLP's gate, its activation and what it multiplies; of the
+        attention queries, output, keys, values and a log-sum a head.
         """
-        norms = 2 * FLOAT32 * self.hidden
+        norms = 2 * self.item * self.hidden
         perceptron = 3 * self.item * self.intermediate
         attention = self.item * self.head_size * 2 * (self.heads + self.key_value_heads) + FLOAT32 * self.heads
-        return norms + perceptron + attention
+        return tokens * (norms + perceptron + attention)
 
     @property
     def layer_gradients(self) -> int:
         """Bytes a token of the gradients that one layer's backward pass holds at once: in the gated MLP."""
         return self.item * (3 * self.intermediate + 2 * self.hidden)
-
-    @property
-    def layer_holes(self) -> int:
-        """Bytes a token that a CPU's allocator loses between what one layer keeps: room of a norm's two float32
-        temporaries and of the MLP's product, into which no aligned tensor of the same size fits again."""
-        return 2 * FLOAT32 * self.hidden + self.item * self.intermediate
-
-    def layer(self, tokens: int) -> int:
-        """Bytes that one layer's graph takes for so many tokens, on a CPU with the holes between small tensors."""
-        holes = self.layer_holes if self.host and tokens * FLOAT32 * self.hidden < MAPPED else 0
-        return tokens * (self.layer_activations + holes)
 
     @property
     def cache(self) -> int:

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What autograd keeps for the backward pass -> the same numbers in less memory, bit for bit what was given.
+
+Two things cost a graph more than its numbers. Norms of 16-bit models turn their input into float32, and that is kept,
+twice as wide as what it came from: here it is kept as it came, wherever that gives back the same bits. And on a CPU
+the temporaries between two kept tensors leave holes in the heap, into which glibc can't put an aligned tensor of the
+same size: here they are handed back to the system while the graph grows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from .devices import return_freed_memory
+from .models import LoadedModel
+
+SMALL = 2**16  # numbers; tensors that have fewer stay as they are
+SAMPLE = 256  # numbers that are tried before all are
+HANDED_BACK = 128 * 2**20  # bytes kept after which holes are handed back again
+
+
+@contextlib.contextmanager
+def lean_graph(model: LoadedModel) -> Iterator[None]:
+    """Graphs that are made while it lasts keep less."""
+    if model.device.type == "cpu":
+        return_freed_memory()  # what earlier graphs left
+    keeping = _Keeping(model)
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(keeping.pack, _unpacked):
+            yield
+    finally:
+        keeping.newest = None  # graphs that live on hold the hooks
+
+
+class _Keeping:
+    """Several operations may keep one tensor, one after the other: `newest` is it, its version, what was kept of it.
+
+    `kept` counts bytes since holes were handed back.
+    """
+
+    def __init__(self, model: LoadedModel) -> None:
+        self.dtype = model.model.dtype
+        self.newest: tuple[torch.Tensor, int, torch.Tensor] | None = None
+        self.weights = {parameter.untyped_storage().data_ptr() for parameter in model.model.parameters()}
+        self.kept = 0
+
+    def pack(self, tensor: torch.Tensor) -> tuple[torch.Tensor, torch.dtype]:
+        """What to keep, and the type of what was given."""
+        if tensor.numel() < SMALL or tensor.untyped_storage().data_ptr() in self.weights:
+            return tensor, tensor.dtype
+        known = self.newest
+        if known is not None and known[1] == tensor._version and _same(known[0], tensor):
+            return known[2], tensor.dtype
+        packed = self._narrowed(tensor)
+        self.newest = tensor, tensor._version, packed
+        self.kept += packed.numel() * packed.element_size()
+        if self.kept > HANDED_BACK and tensor.device.type == "cpu":
+            self.kept = 0
+            return_freed_memory()
+        return packed, tensor.dtype
+
+    def _narrowed(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor in the model's 16 bits where it is exactly that, else itself."""
+        if tensor.dtype != torch.float32 or self.dtype.itemsize != 2:
+            return tensor
+        for some in (tensor.reshape(-1)[:SAMPLE], tensor):
+            narrow = some.to(self.dtype)
+            if not torch.equal(narrow.float(), some):
+                return tensor
+        return narrow
+
+
+def _unpacked(kept: tuple[torch.Tensor, torch.dtype]) -> torch.Tensor:
+    """What was given."""
+    return kept[0].to(kept[1])
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors are the same piece of memory, read alike."""
+    alike = one.data_ptr() == other.data_ptr() and one.dtype == other.dtype
+    return alike and one.shape == other.shape and one.stride() == other.stride()
