@@ -48,7 +48,7 @@ def test_float32_is_kept_in_16_bits_only_where_it_came_from_them(dtype: torch.dt
     came = torch.randn(40, 50).to(dtype).float()
     packed = keeping.pack(came)
     assert packed[0].dtype == dtype
-    assert torch.equal(saved_tensors._unpacked(packed), came)
+    assert torch.equal(keeping.unpack(packed), came)
     assert keeping.pack(came)[0] is packed[0]  # by another operation that keeps it too
     late = came.clone()
     late[-1, -1] = 1 + 2**-20  # the last number alone needs more bits
@@ -57,8 +57,8 @@ def test_float32_is_kept_in_16_bits_only_where_it_came_from_them(dtype: torch.dt
     changed = came.clone()
     first = keeping.pack(changed)
     changed += 1
-    assert torch.equal(saved_tensors._unpacked(keeping.pack(changed)), changed)
-    assert torch.equal(saved_tensors._unpacked(first), came)
+    assert torch.equal(keeping.unpack(keeping.pack(changed)), changed)
+    assert torch.equal(keeping.unpack(first), came)
 
 
 def test_a_float32_model_keeps_everything_as_it_is() -> None:
@@ -79,3 +79,7 @@ def test_holes_are_handed_back_as_the_graph_grows(monkeypatch: pytest.MonkeyPatc
             keeping.pack(torch.randn(1000))
         keeping.pack(next(model.model.parameters()))
     assert len(calls) == 3
+    kept = (torch.randn(1000), torch.float32)
+    for _ in range(4):  # asked for again: the memory of what was asked for before is free by then
+        keeping.unpack(kept)
+    assert len(calls) == 4

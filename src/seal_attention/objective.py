@@ -65,8 +65,6 @@ def accumulate_gradients(
             walk = _CheckpointedPrefix(model, offload)
             # The prefix's keys and values live no longer than its questions: the walk makes them anew.
             loss, gradients = _ask(model, example, batch, losses, walk.prefill(example.prefix_ids, positions))
-            if model.device.type == "cpu":
-                return_freed_memory()
             walk.backward(gradients)
             return loss
         with torch.set_grad_enabled(not frozen_prefix):
@@ -92,6 +90,8 @@ def _ask(
             lost = losses(model, example.questions[start : start + batch], shared)
             (lost.sum() / len(example.questions)).backward()
             total += float(lost.detach().sum())
+    if model.device.type == "cpu":
+        return_freed_memory()  # small holes, which nothing as long as the prefix would fit into
     return total / len(example.questions), [leaf.grad for leaf in leaves]
 
 

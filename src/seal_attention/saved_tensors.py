@@ -19,7 +19,7 @@ from .models import LoadedModel
 
 SMALL = 2**16  # numbers; tensors that have fewer stay as they are
 SAMPLE = 256  # numbers that are tried before all are
-HANDED_BACK = 128 * 2**20  # bytes kept after which holes are handed back again
+HANDED_BACK = 128 * 2**20  # bytes, kept or asked for again, after which holes are handed back
 
 
 @contextlib.contextmanager
@@ -29,23 +29,25 @@ def lean_graph(model: LoadedModel) -> Iterator[None]:
         return_freed_memory()  # what earlier graphs left
     keeping = _Keeping(model)
     try:
-        with torch.autograd.graph.saved_tensors_hooks(keeping.pack, _unpacked):
+        with torch.autograd.graph.saved_tensors_hooks(keeping.pack, keeping.unpack):
             yield
     finally:
-        keeping.newest = None  # graphs that live on hold the hooks
+        keeping.newest = keeping.widened = None  # graphs that live on hold the hooks
 
 
 class _Keeping:
     """Several operations may keep one tensor, one after the other: `newest` is it, its version, what was kept of it.
 
-    `kept` counts bytes since holes were handed back.
+    They ask for it one after the other too: `widened` is what was kept of the last one, and it as it was given.
+    `passed` counts bytes, kept or asked for again, since holes were handed back.
     """
 
     def __init__(self, model: LoadedModel) -> None:
         self.dtype = model.model.dtype
         self.newest: tuple[torch.Tensor, int, torch.Tensor] | None = None
         self.weights = {parameter.untyped_storage().data_ptr() for parameter in model.model.parameters()}
-        self.kept = 0
+        self.widened: tuple[torch.Tensor, torch.Tensor] | None = None
+        self.passed = 0
 
     def pack(self, tensor: torch.Tensor) -> tuple[torch.Tensor, torch.dtype]:
         """What to keep, and the type of what was given."""
@@ -56,11 +58,26 @@ class _Keeping:
             return known[2], tensor.dtype
         packed = self._narrowed(tensor)
         self.newest = tensor, tensor._version, packed
-        self.kept += packed.numel() * packed.element_size()
-        if self.kept > HANDED_BACK and tensor.device.type == "cpu":
-            self.kept = 0
-            return_freed_memory()
+        self._count(packed)
         return packed, tensor.dtype
+
+    def unpack(self, kept: tuple[torch.Tensor, torch.dtype]) -> torch.Tensor:
+        """What was given."""
+        tensor, dtype = kept
+        if self.widened is not None and self.widened[0] is tensor:
+            return self.widened[1]
+        if tensor.numel() >= SMALL and tensor.untyped_storage().data_ptr() not in self.weights:
+            self._count(tensor)
+        if tensor.dtype == dtype:
+            return tensor
+        self.widened = tensor, tensor.to(dtype)
+        return self.widened[1]
+
+    def _count(self, tensor: torch.Tensor) -> None:
+        self.passed += tensor.numel() * tensor.element_size()
+        if self.passed > HANDED_BACK and tensor.device.type == "cpu":
+            self.passed = 0
+            return_freed_memory()
 
     def _narrowed(self, tensor: torch.Tensor) -> torch.Tensor:
         """The tensor in the model's 16 bits where it is exactly that, else itself."""
@@ -71,11 +88,6 @@ class _Keeping:
             if not torch.equal(narrow.float(), some):
                 return tensor
         return narrow
-
-
-def _unpacked(kept: tuple[torch.Tensor, torch.dtype]) -> torch.Tensor:
-    """What was given."""
-    return kept[0].to(kept[1])
 
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
