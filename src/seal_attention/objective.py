@@ -60,11 +60,13 @@ def accumulate_gradients(
     read with the scales at work, but as if they were given): an approximation, at the memory of inference and without
     the backward pass of the prefix. `positions` are the prefix's, where they are not 0, 1, 2, ...
     """
-    with lean_graph(model):
+    with lean_graph(model, len(example.prefix_ids)):
         if checkpoint:
             walk = _CheckpointedPrefix(model, offload)
             # The prefix's keys and values live no longer than its questions: the walk makes them anew.
             loss, gradients = _ask(model, example, batch, losses, walk.prefill(example.prefix_ids, positions))
+            if model.device.type == "cpu":
+                return_freed_memory()  # small holes, which nothing as long as the prefix would fit into
             walk.backward(gradients)
             return loss
         with torch.set_grad_enabled(not frozen_prefix):
@@ -90,8 +92,6 @@ def _ask(
             lost = losses(model, example.questions[start : start + batch], shared)
             (lost.sum() / len(example.questions)).backward()
             total += float(lost.detach().sum())
-    if model.device.type == "cpu":
-        return_freed_memory()  # small holes, which nothing as long as the prefix would fit into
     return total / len(example.questions), [leaf.grad for leaf in leaves]
 
 

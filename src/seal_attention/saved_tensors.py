@@ -17,16 +17,18 @@ import torch
 from .devices import return_freed_memory
 from .models import LoadedModel
 
+LONG = 2048  # tokens of a prefix whose graph is worth it: of a shorter one's step it would take a tenth of the time
 SMALL = 2**16  # numbers; tensors that have fewer stay as they are
 SAMPLE = 256  # numbers that are tried before all are
-HANDED_BACK = 128 * 2**20  # bytes, kept or asked for again, after which holes are handed back
+HANDED_BACK = 512 * 2**20  # bytes, kept or asked for again, after which holes are handed back
 
 
 @contextlib.contextmanager
-def lean_graph(model: LoadedModel) -> Iterator[None]:
-    """Graphs that are made while it lasts keep less."""
-    if model.device.type == "cpu":
-        return_freed_memory()  # what earlier graphs left
+def lean_graph(model: LoadedModel, tokens: int) -> Iterator[None]:
+    """Graphs of a prefix of so many tokens, and of what is asked behind it, keep less while this lasts."""
+    if tokens < LONG:
+        yield
+        return
     keeping = _Keeping(model)
     try:
         with torch.autograd.graph.saved_tensors_hooks(keeping.pack, keeping.unpack):
