@@ -33,22 +33,24 @@ def continue_greedily(
     Where masks can't be given freely, or a layer forgets, only rows of equal length after one prefix go together.
     """
     written: dict[int, list[int]] = {}
-    for numbers in _together(model, rows):
+    apart = PrefixRows.fit(model, rows)
+    for numbers in _together(model, rows, apart):
         group = [rows[number] for number in numbers]
+        packed = packs(model, group[0].prefix.forgets)
+        batch = PrefixRows(model, group) if apart else Lines(model, group) if packed else _Batch(model, group)
         waiting = len(rows) - len(written) - len(group)
         found: list[list[int]] = [[] for _ in group]
-        for alive in _write(*_begin(model, group), group, stops, found):
+        for alive in _write(batch, group, stops, found):
             on_step(waiting + alive)
         written.update(zip(numbers, found, strict=True))
     return [written[number] for number in range(len(rows))]
 
 
-def _together(model: LoadedModel, rows: Sequence[Row]) -> Iterator[list[int]]:
+def _together(model: LoadedModel, rows: Sequence[Row], apart: bool) -> Iterator[list[int]]:
     """Indices of rows that can be continued in one batch and whose copies of the prefixes fit into memory.
 
     Rows in lines after prefixes of much the same length, since a line is as wide as the longest.
     """
-    apart = PrefixRows.fit(model, rows)
     groups: dict[tuple[int, ...], list[int]] = {}
     for number, row in enumerate(rows):
         packed = packs(model, row.prefix.forgets)
@@ -75,25 +77,12 @@ def _bytes(rows: Sequence[Row], packed: bool) -> int:
     return len(lines) * slots * rows[0].prefix.bytes_per_token
 
 
-def _begin(model: LoadedModel, rows: Sequence[Row]) -> tuple[PrefixRows | Lines | _Batch, list[int]]:
-    """The rows as one batch, and each one's first new token."""
-    if PrefixRows.fit(model, rows):
-        apart = PrefixRows(model, rows)
-        if (tokens := apart.begin()) is not None:
-            return apart, tokens
-    lines = Lines(model, rows) if packs(model, rows[0].prefix.forgets) else _Batch(model, rows)
-    return lines, lines.begin()
-
-
 def _write(
-    batch: PrefixRows | Lines | _Batch,
-    tokens: list[int],
-    rows: Sequence[Row],
-    stops: Collection[int],
-    written: Sequence[list[int]],
+    batch: PrefixRows | Lines | _Batch, rows: Sequence[Row], stops: Collection[int], written: Sequence[list[int]]
 ) -> Iterator[int]:
     """Append to each row's list until all have ended; after each step, how many have not."""
     alive = list(range(len(rows)))
+    tokens = batch.begin()
     while alive:
         for row, token in zip(alive, tokens, strict=True):
             written[row].append(token)

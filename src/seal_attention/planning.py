@@ -89,7 +89,7 @@ class Shapes:
     @property
     def repeated(self) -> int:
         """Bytes a token of keys and values repeated for each query head, as masked attention keeps them on a GPU."""
-        if self.host or self.heads == self.key_value_heads:  # attention.py copies nothing
+        if self.host or self.heads == self.key_value_heads:  # blockwise.py copies nothing
             return 0
         return 2 * self.layers * self.heads * self.head_size * self.item
 

@@ -50,11 +50,20 @@ class PrefixRows:
         self.written: tuple[RowsLayer, torch.Tensor, torch.Tensor] | None = None  # what attention is to come for
         self.followed = True  # whether it came, for each layer just after it was written and for what was written
 
-    @staticmethod
-    def fit(model: LoadedModel, rows: Sequence[Row]) -> bool:
-        """Whether these rows may go on so: a token and held keys each, and attention of this package's on a CPU."""
-        here = model.reads_blockwise and model.device.type == "cpu"
-        return here and all(row.held and len(row.ids) == 1 for row in rows)
+    @classmethod
+    def fit(cls, model: LoadedModel, rows: Sequence[Row]) -> bool:
+        """Whether these rows may go on so: on a CPU, a token and held keys each, and attention that lets itself be led.
+
+        That a trial tells: attention must be this package's and be asked for what its cache was given. It is not where
+        a family keeps something else than keys and values, as DeepSeek does, or hands no keywords on.
+        """
+        if not (model.reads_blockwise and model.device.type == "cpu"):
+            return False
+        if not rows or not all(row.held and len(row.ids) == 1 for row in rows):
+            return False
+        trial = cls(model, rows[:1])
+        trial.begin()
+        return trial.followed
 
     @staticmethod
     def bytes(rows: Sequence[Row]) -> int:
@@ -63,13 +72,10 @@ class PrefixRows:
         slots = max(row.held_length for row in rows) + max(row.room for row in rows) + SLOTS
         return sum(prefix.bytes // 2 for prefix in prefixes) + len(rows) * slots * rows[0].prefix.bytes_per_token
 
-    def begin(self) -> list[int] | None:
-        """Each row's first new token; None for a model whose attention is not asked for what its cache was given.
-
-        Such are those that keep something else than keys and values, as DeepSeek does, or hand no keywords on.
-        """
+    def begin(self) -> list[int]:
+        """Each row's first new token."""
         tokens = self._next(self.first)
-        return [tokens[number] for number in range(len(tokens))] if self.followed else None
+        return [tokens[number] for number in range(len(tokens))]
 
     def step(self, newest: Sequence[tuple[int, int]]) -> list[int]:
         """(row, its newest token) of the rows that go on -> each one's next token."""

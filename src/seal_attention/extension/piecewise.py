@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Queries and keys as each part sees them, values, a mask -> attention outputs, a block at a time; exact gradients.
 
-One softmax over all the pieces of a block, and for each piece two matrix products. As in attention.py the query heads
+One softmax over all the pieces of a block, and for each piece two matrix products. As in blockwise.py the query heads
 of a group stand in one matrix, scores live only while their block is computed, and the backward pass computes them
 again, so memory grows with the length and never with its square.
 """
