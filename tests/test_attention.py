@@ -69,6 +69,47 @@ def test_values_and_gradients_equal_pytorchs(
         assert torch.allclose(mine, other, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("rows", [1, 4, 128])
+def test_a_whole_prompt_has_pytorchs_values_and_gradients(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blockwise, "BLOCK_QUERIES", rows)
+    _, key, value = drawn(6, 2)
+    query = torch.randn(2, 6, KEYS, SIZE, dtype=torch.float64, requires_grad=True)
+    ours = BlockwiseAttention.apply(query, key, value, None, SIZE**-0.5)
+    theirs = functional.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
+    assert torch.allclose(ours, theirs, rtol=0, atol=1e-12)
+    outer = torch.randn_like(theirs)
+    pairs = (torch.autograd.grad(output, (query, key, value), outer) for output in (ours, theirs))
+    for mine, other in zip(*pairs, strict=True):
+        assert torch.allclose(mine, other, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "heads", "graph", "here"),
+    [
+        (torch.bfloat16, 6, True, True),
+        (torch.bfloat16, 6, False, False),  # so that a model answers to the bit what it answers elsewhere
+        (torch.bfloat16, 2, True, False),
+        (torch.float16, 6, True, False),
+        (torch.float32, 6, True, False),
+    ],
+)
+def test_a_whole_prompt_is_read_here_where_its_gradients_are_faster(
+    dtype: torch.dtype, heads: int, graph: bool, here: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query, key, value = (torch.randn(1, some, KEYS, SIZE, dtype=dtype) for some in (heads, 2, 2))
+    query.requires_grad_(graph)
+    module = torch.nn.Identity()
+    module.num_key_value_groups = heads // 2  # type: ignore[assignment]
+    asked: list[torch.Tensor] = []
+    apply = BlockwiseAttention.apply
+    monkeypatch.setattr(BlockwiseAttention, "apply", lambda *given: asked.append(given[0]) or apply(*given))
+    found, _ = attention.attention_forward(module, query, key, value, None, is_causal=True)
+    assert len(asked) == here
+    wide = (tensor.double() for tensor in (query, *(some.repeat_interleave(heads // 2, 1) for some in (key, value))))
+    exact = functional.scaled_dot_product_attention(*wide, is_causal=True).transpose(1, 2)
+    assert torch.allclose(found.double(), exact, rtol=0, atol=0.03)
+
+
 @pytest.mark.parametrize("rows", [4, 6])
 def test_packed_sequences_in_other_blocks_are_not_read(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blockwise, "BLOCK_QUERIES", rows)

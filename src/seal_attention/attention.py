@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What transformers hands to attention -> outputs: on CPUs by blockwise.py where PyTorch's kernel is slow.
 
-That is what continues a shared prefix. For a whole prompt without a mask PyTorch's own kernel is as good, and does it
-(docs/log.md). So do its kernels on a GPU, where FlashAttention itself also continues a cache.
+That is what continues a shared prefix; and a whole prompt that a backward pass is to come for, in bfloat16 where query
+heads share their keys. Other whole prompts without a mask are PyTorch's own kernel's (docs/log.md), to the bit what a
+stock model answers, and so is everything on a GPU, where FlashAttention itself also continues a cache.
 """
 
 from __future__ import annotations
@@ -71,14 +72,17 @@ def attention_forward(
 ) -> tuple[torch.Tensor, None]:
     """What transformers calls: (batch, heads, time, head_size) each -> (batch, time, heads, head_size).
 
-    Whole prompts and single queries without a mask go to PyTorch's kernel, and so does what this one does not do, and
-    on a GPU everything. Two keywords may come with what a model was run on: `prefix_rows` does the attention itself
-    (prefix_rows.py), and `packed_lengths` says that the queries are sequences of so many tokens, each of which sees all
-    keys before the first of them and its own: the mask says so too, this only spares reading the others'.
+    Single queries without a mask go to PyTorch's kernel, and so do whole prompts without a graph or as fast there, what
+    this one does not do, and on a GPU everything. Two keywords may come with what a model was run on: `prefix_rows`
+    does the attention itself (prefix_rows.py), and `packed_lengths` says that the queries are sequences of so many
+    tokens, each of which sees all keys before the first of them and its own: the mask says so too, this only spares
+    reading the others'.
     """
     queries, keys = query.shape[2], key.shape[2]
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
-    continues = attention_mask is None and causal and 1 < queries < keys
+    unmasked = attention_mask is None and causal and queries > 1
+    continues = unmasked and queries < keys
+    tuned = unmasked and query.requires_grad and query.dtype == torch.bfloat16 and query.shape[1] > key.shape[1]
     unread = dropout or kwargs.get("position_bias") is not None or kwargs.get("softcap")
     rows = kwargs.get("prefix_rows")
     if rows is not None and not unread:
@@ -88,7 +92,7 @@ def attention_forward(
     on_cpu = query.device.type == "cpu"
     if continues and not unread and not on_cpu:
         return continued(query, key, value, scaling).transpose(1, 2), None
-    if unread or not on_cpu or (attention_mask is None and not continues):
+    if unread or not on_cpu or (attention_mask is None and not (continues or tuned)):
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, is_causal, **kwargs)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     lengths = kwargs.get("packed_lengths")

@@ -2,11 +2,11 @@
 """Queries, keys, values and maybe a mask -> attention outputs, a block of queries at a time; exact gradients.
 
 For what continues a shared prefix PyTorch's kernel wants a mask, reads all keys for every query, and transformers
-copies keys and values for every query head of a group. Here the query heads that share a key-value head stand in one
-matrix, nothing is copied, and a block reads only keys that one of its queries may see: without a mask those up to its
-last query, of packed sequences the common prefix and the block's own. A block's scores live only while it is computed,
-so memory grows with the length, never with its square; the backward pass computes them again, as FlashAttention does
-(Dao et al., 2022, section 3.1).
+copies keys and values for every query head of a group; of a whole prompt its backward pass is slow (docs/log.md). Here
+the query heads that share a key-value head stand in one matrix, nothing is copied, and a block reads only keys that one
+of its queries may see: without a mask those up to its last query, of packed sequences the common prefix and the block's
+own. A block's scores live only while it is computed, so memory grows with the length, never with its square; the
+backward pass computes them again, as FlashAttention does (Dao et al., 2022, section 3.1).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 BLOCK_QUERIES = 128  # of a block at most: of a causal block's last keys half are computed in vain
-BLOCK_SCORES = 2**19  # of a block, where more than one head has so few: what comes next finds them in the cache
+BLOCK_SCORES = 2**21  # of a block, where more than one head has so few: what comes next finds them in the cache
 
 
 class BlockwiseAttention(torch.autograd.Function):

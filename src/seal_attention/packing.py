@@ -84,9 +84,8 @@ def _in_one_row(
     seen_of_prefix = torch.tensor(places, device=model.device)[owner]
     unseen = torch.arange(prefix.length, device=model.device)[None] >= seen_of_prefix[:, None]
     mask[:, : prefix.length].masked_fill_(unseen, torch.finfo(dtype).min)
-    # What the mask says already; attention that hears of it reads no question's keys for another. Not while tuning: the
-    # other rounding would give other adapters than the published ones, and for few questions no time (docs/log.md).
-    alike = model.reads_blockwise and set(places) == {prefix.length} and not torch.is_grad_enabled()
+    # What the mask says already; attention that hears of it reads no question's keys for another.
+    alike = model.reads_blockwise and set(places) == {prefix.length}
     given = {"packed_lengths": lengths.tolist()} if alike else {}
     starts = torch.tensor([prefix.position_after(place) for place in places], device=model.device)
     ends = lengths.cumsum(0)
