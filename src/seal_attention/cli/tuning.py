@@ -87,7 +87,7 @@ def tune(
         str | None,
         typer.Option(
             help="AdamW's constant learning rate, or auto: chosen by short tunings on contexts kept apart. "
-            "[default: seal-h 0.075, seal-c 0.03, seal-l and seal-d 0.0002]"
+            "[default: seal-h 0.15, seal-c 0.03, seal-l and seal-d 0.0002]"
         ),
     ] = None,
     average: Annotated[

@@ -31,7 +31,7 @@ from .state import TuningState
 STEPS = "steps.jsonl"
 STATE = "state.safetensors"
 ADAPTER = "adapter"
-DEFAULT_RATES = {"seal-h": 7.5e-2, "seal-c": 3e-2, "seal-l": 2e-4, "seal-d": 2e-4}
+DEFAULT_RATES = {"seal-h": 1.5e-1, "seal-c": 3e-2, "seal-l": 2e-4, "seal-d": 2e-4}
 FROZEN = "prefix-frozen"
 GRADIENTS = ("exact", FROZEN)
 AVERAGED = {"seal-h", "seal-c"}  # at SEAL-H's high rate the last step alone is a matter of luck (docs/log.md)
