@@ -29,7 +29,7 @@ SUMMARY = "summary.json"
 METHODS = ("seal-h", "seal-c")
 RATES = {**DEFAULT_RATES, "seal-h": 1e-1}  # with two readings SEAL-H wants less than usual (docs/log.md)
 # What part of the whole each stage takes, measured on two cores (docs/results.md): for the time left in all.
-SHARES = {"base": 0.19, "base-prefixed": 0.09, "tune-seal-h": 0.37, "tune-seal-c": 0.19, "seal-h": 0.09, "seal-c": 0.07}
+SHARES = {"base": 0.11, "base-prefixed": 0.06, "tune-seal-h": 0.43, "tune-seal-c": 0.23, "seal-h": 0.09, "seal-c": 0.08}
 
 
 @dataclass(frozen=True)
