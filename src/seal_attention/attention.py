@@ -82,7 +82,8 @@ def attention_forward(
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     unmasked = attention_mask is None and causal and queries > 1
     continues = unmasked and queries < keys
-    tuned = unmasked and query.requires_grad and query.dtype == torch.bfloat16 and query.shape[1] > key.shape[1]
+    shared_keys = query.shape[1] > key.shape[1]
+    faster_here = continues or (unmasked and query.requires_grad and query.dtype == torch.bfloat16 and shared_keys)
     unread = dropout or kwargs.get("position_bias") is not None or kwargs.get("softcap")
     rows = kwargs.get("prefix_rows")
     if rows is not None and not unread:
@@ -92,7 +93,7 @@ def attention_forward(
     on_cpu = query.device.type == "cpu"
     if continues and not unread and not on_cpu:
         return continued(query, key, value, scaling).transpose(1, 2), None
-    if unread or not on_cpu or (attention_mask is None and not (continues or tuned)):
+    if unread or not on_cpu or (attention_mask is None and not faster_here):
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, is_causal, **kwargs)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     lengths = kwargs.get("packed_lengths")

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 BLOCK_QUERIES = 128  # of a block at most: of a causal block's last keys half are computed in vain
-BLOCK_SCORES = 2**21  # of a block, where more than one head has so few: what comes next finds them in the cache
+BLOCK_SCORES = 2**21  # of a block, where more than one head has so few: more would leave the last of a CPU's caches
 
 
 class BlockwiseAttention(torch.autograd.Function):

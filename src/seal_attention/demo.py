@@ -27,7 +27,6 @@ from .tuning.loop import AVERAGED, DEFAULT_RATES, TuneSettings, tune
 
 SUMMARY = "summary.json"
 METHODS = ("seal-h", "seal-c")
-RATES = {**DEFAULT_RATES, "seal-h": 1e-1}  # with two readings SEAL-H wants less than usual (docs/log.md)
 # What part of the whole each stage takes, measured on two cores (docs/results.md): for the time left in all.
 SHARES = {"base": 0.11, "base-prefixed": 0.06, "tune-seal-h": 0.43, "tune-seal-c": 0.23, "seal-h": 0.09, "seal-c": 0.08}
 
@@ -36,9 +35,9 @@ SHARES = {"base": 0.11, "base-prefixed": 0.06, "tune-seal-h": 0.43, "tune-seal-c
 class DemoSettings:
     """Sizes of the demo: lines of the test records, questions a cell, and what to tune on.
 
-    SEAL-H needs the steps of two readings, SEAL-C does with one. `spread` puts half of SEAL-C's tuning records at
-    positions as far apart as the longest test records' (tuning/spreading.py); SEAL-H has too few numbers to serve all
-    distances (docs/log.md).
+    SEAL-H needs the steps of two readings, at less than its usual rate; SEAL-C does with one. `spread` puts half of
+    SEAL-C's tuning records at positions as far apart as the longest test records' (tuning/spreading.py); SEAL-H has too
+    few numbers to serve all distances (docs/log.md).
     """
 
     sizes: tuple[int, ...] = (20, 40, 80, 160)
@@ -48,6 +47,7 @@ class DemoSettings:
     tuned_questions: int = 12  # at each reading
     samples: int = 50
     readings: Mapping[str, int] = field(default_factory=lambda: {"seal-h": 2, "seal-c": 1})
+    rates: Mapping[str, float] = field(default_factory=lambda: {"seal-h": 1e-1, "seal-c": DEFAULT_RATES["seal-c"]})
     spread: int | None = 4096
     model: str = DEFAULT_MODEL
     dtype: str = "auto"
@@ -56,7 +56,7 @@ class DemoSettings:
 
 QUICK = DemoSettings(
     sizes=(10, 20), cell_questions=24, context_questions=8, tuned_lines=20, tuned_questions=10, samples=16,
-    readings={"seal-h": 1, "seal-c": 1}, spread=None,
+    readings={"seal-h": 1, "seal-c": 1}, rates=DEFAULT_RATES, spread=None,
 )  # fmt: skip
 
 
@@ -123,7 +123,7 @@ class Demo:
         spread = settings.spread if method == "seal-c" else None
         how = TuneSettings(
             method,
-            RATES[method],
+            settings.rates[method],
             average=method in AVERAGED,
             readings=settings.readings[method],
             batch=settings.tuned_questions,  # all at once: a twelfth faster than eight and four
