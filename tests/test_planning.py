@@ -24,8 +24,17 @@ WALKS = pytest.mark.parametrize("checkpoint", [False, True], ids=["kept", "recom
 @WALKS
 @pytest.mark.parametrize("shapes", [SHAPES, ON_A_GPU], ids=["cpu", "gpu"])
 def test_memory_grows_linearly_with_the_prefix(shapes: Shapes, checkpoint: bool) -> None:
-    peaks = [tuning_memory(shapes, replace(STEP, prefix=n), checkpoint).device for n in (4_000, 8_000, 12_000)]
+    lengths = (8_000, 12_000, 16_000)  # which of the two ends of a step has the peak may change below
+    peaks = [tuning_memory(shapes, replace(STEP, prefix=n), checkpoint).device for n in lengths]
     assert peaks[2] - peaks[1] == peaks[1] - peaks[0] > 0
+
+
+def test_holes_of_a_walk_on_a_cpu_are_planned_and_grow_with_the_layer() -> None:
+    step = Step(prefix=16_000, asked=1, answers=1)
+    here, there = replace(SHAPES, heads=3), replace(ON_A_GPU, heads=3)  # a GPU would repeat the keys of shared heads
+    assert tuning_memory(here, step, False) == tuning_memory(there, step, False)
+    holes = tuning_memory(here, step, True).device - tuning_memory(there, step, True).device
+    assert holes == planning.HOLES * here.layer(step.prefix)
 
 
 def test_a_longer_prefix_costs_less_checkpointed() -> None:

@@ -21,6 +21,7 @@ from .samples import Sample
 from .shared_prefix import forgets
 
 EFFICIENCY = 0.3  # of the measured matrix-product rate that a whole step reaches (docs/results.md)
+HOLES = 3  # times what a layer keeps: what its temporaries leave taken and unused on a CPU (docs/memory.md)
 FLOAT32 = 4  # bytes: the attention's log-sums and the loss are computed in it whatever the weights are
 
 
@@ -136,7 +137,7 @@ def tuning_memory(shapes: Shapes, step: Step, checkpoint: bool, offload: bool = 
     cache = gradients = step.prefix * shapes.cache
     if checkpoint:
         kept = step.prefix * shapes.layers * shapes.hidden * shapes.item  # each layer's input
-        recomputed = shapes.layer(step.prefix)
+        recomputed = shapes.layer(step.prefix) * (1 + HOLES if shapes.host else 1)
     else:  # a graph, in which the cache is counted; of the last layer it has the keys and values alone
         kept = (shapes.layers - 1) * shapes.layer(step.prefix) + cache // shapes.layers
         cache = recomputed = 0

@@ -20,7 +20,7 @@ from .models import LoadedModel
 LONG = 2048  # tokens of a prefix whose graph is worth it: of a shorter one's step it would take a tenth of the time
 SMALL = 2**16  # numbers; tensors that have fewer stay as they are
 SAMPLE = 256  # numbers that are tried before all are
-HANDED_BACK = 512 * 2**20  # bytes, kept or asked for again, after which holes are handed back
+HANDED_BACK = 128 * 2**20  # bytes, kept or asked for again, after which holes are handed back
 
 
 @contextlib.contextmanager
