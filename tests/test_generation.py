@@ -197,6 +197,17 @@ def test_the_size_of_a_wave_changes_no_token(held: int, example: Example, monkey
     assert [number for number, _ in waves] == ([2, 2, 3] if held == 2 else [1, 2, 3])
 
 
+def test_long_contexts_are_answered_before_much_more_is_read(example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, examples, read = tiny.shared("llama"), [example] * 3, list[Example]()
+    whole = [answers for _, answers in answer_examples(model, examples, {END})]
+    for limit, waves in ((len(example.prefix_ids), [1, 2, 3]), (len(example.prefix_ids) + 1, [2, 2, 3])):
+        monkeypatch.setattr(generation, "READ", limit)
+        read.clear()
+        found = [(len(read), answers) for _, answers in answer_examples(model, examples, {END}, on_read=read.append)]
+        assert [answers for _, answers in found] == whole
+        assert [number for number, _ in found] == waves
+
+
 @pytest.mark.parametrize("name", ["llama", "mistral", "bloom"])
 def test_little_memory_changes_no_token(name: str, example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (generation, decoding):

@@ -22,6 +22,7 @@ from .shared_prefix import PrefixCache, chunk_for, forgets, free_memory, rows_th
 
 TOGETHER = 13  # questions verified in one row: each one's scores against the others' tokens are computed in vain
 WAVE, CONTEXTS = 1024, 32  # questions and contexts of a wave at most: what it has not finished an interruption loses
+READ = 32768  # tokens of a context that fills a wave, or of four half as long: reading costs a length's square
 
 
 @dataclass(frozen=True)
@@ -54,26 +55,30 @@ def answer_examples(
     stops: Collection[int],
     *,
     draft: bool = True,
+    on_piece: Callable[[int], None] = lambda tokens: None,
     on_read: Callable[[Example], None] = lambda example: None,
     on_step: Callable[[int], None] = lambda left: None,
 ) -> Iterator[tuple[Example, list[Answer]]]:
-    """Each example with its answers, in order; `on_read` is told as the prefix of each has been read, `on_step` how
-    many answers are still being written.
+    """Each example with its answers, in order.
+
+    `on_piece` is told how many tokens of a prefix have been read, piece by piece, `on_read` as the whole of it and its
+    drafts have been, `on_step` how many answers are still being written.
 
     The examples go in waves: prefixes are read one at a time, each from where it leaves the one before; then all
     questions whose draft failed are decoded together. A wave holds CONTEXTS examples, or as many as have WAVE questions
-    and whose keys and values fit into memory.
+    and whose keys and values fit into memory, fewer where contexts are so long that much reading would be lost.
     """
     wave: list[tuple[Example, list[_Begun]]] = []
     read: _Read | None = None
     room = free_memory(model.device) // 6  # decoding holds a second copy
     for example in examples:
-        read = None if forgets(model) else _read(model, example.prefix_ids, read)
+        read = None if forgets(model) else _read(model, example.prefix_ids, read, on_piece)
         wave.append((example, _begun(model, example, stops, draft, read)))
         on_read(example)
         rows = [begun.row for _, several in wave for begun in several if begun.row]
         held = sum({id(row.prefix): row.prefix.bytes for row in rows}.values()) + sum(row.held_bytes for row in rows)
-        if held > room or len(wave) >= CONTEXTS or sum(len(begun) for _, begun in wave) >= WAVE:
+        full = len(wave) >= CONTEXTS or sum(len(begun) for _, begun in wave) >= WAVE
+        if full or held > room or sum(len(one.prefix_ids) ** 2 for one, _ in wave) >= READ**2:
             yield from _finished(model, wave, stops, on_step)
             wave = []
     yield from _finished(model, wave, stops, on_step)
@@ -104,12 +109,16 @@ def shared_with(ids: Sequence[int], before: Sequence[int]) -> int:
     return alike if 8 * alike >= len(ids) else 0
 
 
-def _read(model: LoadedModel, ids: tuple[int, ...], before: _Read | None) -> _Read:
+def _read(model: LoadedModel, ids: tuple[int, ...], before: _Read | None, on_piece: Callable[[int], None]) -> _Read:
     """The prefix read, but for what it shares with the one before."""
-    shared = shared_with(ids, before.ids) if before else 0
-    if before is None or not shared:
-        return _Read(ids, PrefixCache.prefill(model, ids, chunk=chunk_for(model)))
-    return _Read(ids, before.cache.cut(shared).extended(model, ids[shared:]))
+    shared, size = shared_with(ids, before.ids) if before else 0, chunk_for(model)
+    cache = before.cache.cut(shared) if before and shared else PrefixCache.prefill(model, ids[:size])
+    on_piece(cache.length - shared)
+    for start in range(cache.length, len(ids), size):
+        piece = ids[start : start + size]
+        cache = cache.extended(model, piece)
+        on_piece(len(piece))
+    return _Read(ids, cache)
 
 
 def _begun(

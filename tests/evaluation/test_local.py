@@ -10,13 +10,14 @@ import pytest
 import torch
 
 import tiny
-from seal_attention import generation
+from seal_attention import generation, shared_prefix
 from seal_attention.errors import UsageError
 from seal_attention.evaluation.cells import PREDICTIONS, Cell, cell_of, rows_of
 from seal_attention.evaluation.local import Job, Waiting, evaluate, evaluate_together
 from seal_attention.prompts import Encoder
 from seal_attention.runs import Run, Unwatched
 from seal_attention.samples import Prediction, digest_of
+from seal_attention.shared_prefix import forgets
 from seal_attention.tasks.lines import Lines
 
 
@@ -38,10 +39,10 @@ def cells(count: int = 3) -> list[Cell]:
 
 
 class StoppedAfter(Unwatched):
-    """A person who presses Ctrl-C after some contexts."""
+    """A person who presses Ctrl-C after some contexts: of each its prefix is read, then its questions."""
 
     def __init__(self, contexts: int) -> None:
-        self.left = contexts
+        self.left = 2 * contexts
 
     def advance(self, cost: float, note: str = "") -> None:
         """Count down, then interrupt."""
@@ -171,18 +172,29 @@ class Costs(Unwatched):
 def test_contexts_that_extend_one_another_are_read_once_and_answered_as_if_apart(tmp_path: Path, family: str) -> None:
     model, sizes = tiny.load(family, torch.float64), (6, 2, 5)
     costs, apart = Costs(), []
+    parts = 1 if forgets(model) else 2  # a chain's prefix and its questions, told one after the other
     together = evaluate(Run.open(tmp_path / "all", "eval", {}), model, nested(sizes), method="base", watcher=costs)
     for size in sizes:
         run = Run.open(tmp_path / str(size), "eval", {})
         alone = Costs()
         evaluate(run, model, nested((size,)), method="base", watcher=alone)
         apart += run.records(PREDICTIONS)
-        assert len(alone.pieces) == 2
+        assert len(alone.pieces) == 2 * parts
     names = {record["question"]: record for record in Run.open(tmp_path / "all", "eval", {}).records(PREDICTIONS)}
     assert names == {record["question"]: record for record in apart}
-    assert len(costs.pieces) == 2  # a context of each index, not of each index and size
+    assert len(costs.pieces) == 2 * parts  # a chain of each index, not of each index and size
     assert sum(costs.pieces) == costs.whole
     assert [row["lines"] for row in together] == [2, 5, 6]
+
+
+def test_a_long_context_is_told_of_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, whole, pieces = tiny.load("llama", torch.float64), Costs(), Costs()
+    rows = evaluate(Run.open(tmp_path / "whole", "eval", {}), model, nested((6,)), method="base", watcher=whole)
+    monkeypatch.setattr(shared_prefix, "CHUNK", 7)
+    again = evaluate(Run.open(tmp_path / "pieces", "eval", {}), model, nested((6,)), method="base", watcher=pieces)
+    assert again == rows
+    assert sum(pieces.pieces) == sum(whole.pieces) == whole.whole
+    assert pieces.pieces.count(7) >= whole.pieces[0] // 7 > 1
 
 
 def test_jobs_on_the_same_contexts_read_them_once_and_end_as_if_apart(tmp_path: Path) -> None:
@@ -205,7 +217,7 @@ def test_jobs_on_the_same_contexts_read_them_once_and_end_as_if_apart(tmp_path: 
         on_rows=lambda rows: told.append(rows[-1]["method"]),
     )
     assert told == ["free", "given"]
-    assert len(costs.pieces) == 2
+    assert len(costs.pieces) == 4
     for rows, name, prefix in zip(together, ("free", "given"), ("", "It is "), strict=True):
         alone = opened(f"{name} alone", prefix)
         apart = evaluate(alone.run, model, alone.cells, method=name)

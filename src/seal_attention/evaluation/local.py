@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from array import array
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,6 +75,31 @@ class Chain:
         return examples[0] if len(examples) == 1 else joined(examples)
 
 
+@dataclass
+class Progress:
+    """What the watcher is told: tokens as they are read, each chain's `costs` in full, and how the answers go."""
+
+    watcher: Watcher
+    costs: Iterator[int]
+    told: int = 0  # of the chain under way
+    right: float = 0.0
+    asked: int = 0
+
+    def piece(self, tokens: int) -> None:
+        """So many tokens of a prefix have been read."""
+        self.told += tokens
+        self.watcher.advance(tokens, f"{self.right:g}/{self.asked} right" if self.asked else "reading")
+
+    def read(self, _: Example) -> None:
+        """A chain has been read, its questions as well."""
+        self.piece(next(self.costs) - self.told)
+        self.told = 0
+
+    def writing(self, answers: int) -> None:
+        """So many answers are still being written."""
+        self.watcher.advance(0, f"{answers} answers to write")
+
+
 @dataclass(frozen=True)
 class Job:
     """An evaluation: cells whose questions are answered as `method`, and the run that keeps the predictions."""
@@ -120,17 +145,17 @@ def evaluate_together(
     waiting = [_waiting(cell, encoder, model.window, done[number]) for number, cell in squares]
     chains = _chains(waiting)
     left = [len(examples) for examples in waiting]
-    right, asked = 0.0, 0
     tokens = [chain.tokens(before) for before, chain in zip([None, *chains], chains, strict=False)]
     watcher.begin(f"answering as {', '.join(job.method for job in jobs)}", sum(tokens))
-    costs = iter(tokens)
+    progress = Progress(watcher, iter(tokens))
     with adapter.attached(model) if adapter is not None else contextlib.nullcontext():
         answered = answer_examples(
             model,
             (chain.example() for chain in chains),
             stops,
-            on_read=lambda example: watcher.advance(next(costs), f"{right:g}/{asked} right" if asked else "reading"),
-            on_step=lambda open_ones: watcher.advance(0, f"{open_ones} answers to write"),
+            on_piece=progress.piece,
+            on_read=progress.read,
+            on_step=progress.writing,
         )
         for chain, (_, answers) in zip(chains, answered, strict=True):
             given = iter(answers)
@@ -140,7 +165,8 @@ def evaluate_together(
                 predictions = _predictions(encoder, member, own, cell)
                 fresh = [prediction for prediction in predictions if prediction.question not in done[number]]
                 job.run.append(PREDICTIONS, *(prediction.record() for prediction in fresh))
-                right, asked = right + sum(p.score for p in predictions), asked + len(predictions)
+                progress.right += sum(prediction.score for prediction in predictions)
+                progress.asked += len(predictions)
                 left[place] -= 1
                 if not left[place]:
                     sample = member.example.sample
