@@ -30,7 +30,10 @@ tuning_of() { # task
 }
 asking_of() { # task
   echo --task "$1" --lengths "$LENGTHS" --n "$N"
-  case $FORM-$1 in long-lines) echo --questions 25 ;; long-needle) echo --questions 10 ;; esac
+  case $FORM-$1 in
+    long-lines) echo --questions 25 ;;
+    long-needle) echo --questions 25 --data recipes/needles.jsonl ;; # the published one and 24 more
+  esac
 }
 
 for task in $TASKS; do

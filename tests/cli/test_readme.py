@@ -103,7 +103,8 @@ def test_every_command_of_the_recipes_is_understood_with_its_options(
     for command in commands:
         asked = understood(command).params
         if asked.get("questions"):
-            (task,) = Selection(asked["task"], tuning=command[1] == "tune").found()
+            data = ROOT / asked["data"] if asked.get("data") else None
+            (task,) = Selection(asked["task"], data=data, tuning=command[1] == "tune").found()
             most = task.askable(10_000)  # however long the context
             assert most is None or asked["questions"] <= most, command
 

@@ -28,6 +28,7 @@ from seal_attention.tasks.needles import (
 )
 from seal_attention.tasks.sizing import draw, fitted, of_length
 
+RECIPES = Path(__file__).parents[2] / "recipes"
 ORIGINAL = "The best thing to do in San Francisco is eat a sandwich and sit in Dolores Park on a sunny day."
 
 
@@ -176,12 +177,13 @@ def test_a_correct_answer_scores_one_by_both_rules_and_a_wrong_one_as_published(
     assert scores["answer_phrase"] == 0.0
 
 
-def test_the_published_needles_keep_the_rules_and_differ() -> None:
-    assert len(TUNING) == 10
-    for pair in (EXAMPLE, *TUNING, *EVALUATED):
+def test_the_published_needles_and_the_recipes_keep_the_rules_and_differ() -> None:
+    more = read_needles(RECIPES / "needles.jsonl")
+    assert (len(TUNING), len(more), more[:10]) == (10, 25, EVALUATED)
+    for pair in (EXAMPLE, *TUNING, *more):
         assert problems_of(pair.needle, pair.question) == []
         assert f"{pair.opening} {pair.answer}." == pair.needle
-    held = [pair.needle for pair in (EXAMPLE, *TUNING, *EVALUATED)]
+    held = [pair.needle for pair in (EXAMPLE, *TUNING, *more)]
     assert not [pair for pair in combinations(held, 2) if nearest(pair[0], pair[1:])]
     assert TUNING[0].needle == (
         "Immediately noticeable upon entering the room is the large oak table positioned beneath the chandelier."
