@@ -26,6 +26,7 @@ from seal_attention.tasks.needles import (
     problems_of,
     read_needles,
 )
+from seal_attention.tasks.selection import Selection
 from seal_attention.tasks.sizing import draw, fitted, of_length
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -279,3 +280,9 @@ def test_the_haystack_folder_is_used_and_a_bad_one_refused_at_once(tmp_path: Pat
     assert set(sentences(sample.context.replace(ORIGINAL, ""))) == {"It rained all day.", "We stayed at home."}
     with pytest.raises(UsageError, match="--haystack"):
         find("needle", Wanted(haystack=tmp_path / "none"))
+
+
+def test_more_questions_than_any_size_allows_are_refused_without_a_tokenizer() -> None:
+    assert Selection("needle", lengths="1k", questions=10).cells(None) == []
+    with pytest.raises(UsageError, match="--questions 11 needs as many needles, but needle has 10; ask at most 10"):
+        Selection("needle", lengths="1k", questions=11).cells(None)

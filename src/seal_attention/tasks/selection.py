@@ -10,7 +10,7 @@ from ..errors import UsageError
 from . import GROUPS, Wanted, find
 from .mixture import parse_weights
 from .own_format import SUFFIXES, load_format
-from .sizing import Budget, of_length, of_units, parse_counts
+from .sizing import Budget, of_length, of_units, parse_counts, smallest_of
 from .task import Task
 
 
@@ -99,6 +99,7 @@ class Selection:
                 else:
                     lengths = dict.fromkeys(parse_counts("--length", self.lengths or default_length))
                     if budget is None:
+                        smallest_of(deep, self.questions or 1)  # more questions than any size allows show here
                         deep.sample(0, "train" if self.tuning else "test", 0)  # data that is missing shows here
                     else:
                         cells += [of_length(deep, size, self.questions, budget, self.tuning) for size in lengths]

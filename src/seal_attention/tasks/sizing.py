@@ -47,7 +47,7 @@ def of_length(task: Task, tokens: int, questions: int | None, budget: Budget, tu
         sized = of_units(task, units, questions, tuning)
         return max(budget(_longest_asked(sized.sample(0, "test", -1 - probe))) for probe in range(PROBES))
 
-    smallest = _smallest(task, questions or 1)
+    smallest = smallest_of(task, questions or 1)
     if needed(smallest) > tokens:
         raise UsageError(
             f"--length {tokens:,} can't hold {task.name} of the smallest size ({smallest}), which needs "
@@ -71,7 +71,7 @@ def _longest_asked(sample: Sample) -> Sample:
     return replace(sample, questions=(asked,))
 
 
-def _smallest(task: Task, questions: int) -> int:
+def smallest_of(task: Task, questions: int) -> int:
     """The fewest units of which that many questions can be asked; the task's own refusal where no size allows them."""
     sizes = range(task.fewest, task.fewest + questions + 1)
     askable = [units for units in sizes if (most := task.askable(units)) is None or most >= questions]
