@@ -55,14 +55,14 @@ def answer_examples(
     stops: Collection[int],
     *,
     draft: bool = True,
-    on_piece: Callable[[int], None] = lambda tokens: None,
+    on_piece: Callable[[int, int], None] = lambda start, stop: None,
     on_read: Callable[[Example], None] = lambda example: None,
     on_step: Callable[[int], None] = lambda left: None,
 ) -> Iterator[tuple[Example, list[Answer]]]:
     """Each example with its answers, in order.
 
-    `on_piece` is told how many tokens of a prefix have been read, piece by piece, `on_read` as the whole of it and its
-    drafts have been, `on_step` how many answers are still being written.
+    `on_piece` is told from where to where a prefix has been read, piece by piece, `on_read` when the whole of it and
+    its drafts have been, `on_step` how many answers are still being written.
 
     The examples go in waves: prefixes are read one at a time, each from where it leaves the one before; then all
     questions whose draft failed are decoded together. A wave holds CONTEXTS examples, or as many as have WAVE questions
@@ -109,15 +109,16 @@ def shared_with(ids: Sequence[int], before: Sequence[int]) -> int:
     return alike if 8 * alike >= len(ids) else 0
 
 
-def _read(model: LoadedModel, ids: tuple[int, ...], before: _Read | None, on_piece: Callable[[int], None]) -> _Read:
+def _read(
+    model: LoadedModel, ids: tuple[int, ...], before: _Read | None, on_piece: Callable[[int, int], None]
+) -> _Read:
     """The prefix read, but for what it shares with the one before."""
     shared, size = shared_with(ids, before.ids) if before else 0, chunk_for(model)
     cache = before.cache.cut(shared) if before and shared else PrefixCache.prefill(model, ids[:size])
-    on_piece(cache.length - shared)
+    on_piece(shared, cache.length)
     for start in range(cache.length, len(ids), size):
-        piece = ids[start : start + size]
-        cache = cache.extended(model, piece)
-        on_piece(len(piece))
+        cache = cache.extended(model, ids[start : start + size])
+        on_piece(start, cache.length)
     return _Read(ids, cache)
 
 

@@ -10,94 +10,56 @@ where it stopped and ends with the same rows.
 from __future__ import annotations
 
 import contextlib
-from array import array
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..adapters import Adapter
-from ..generation import Answer, answer_examples, shared_with, stop_ids
+from ..generation import Answer, answer_examples, stop_ids
 from ..models import LoadedModel
-from ..prompts import Encoder, Example, common_prefix, joined, require_fit
+from ..prompts import Encoder, Example, require_fit
 from ..runs import Run, Unwatched, Watcher
 from ..samples import Prediction, question_name
-from .cells import PREDICTIONS, Cell, Written, kept_of, predict, rows_of
-
-ASKED = 200  # characters at the end of a context that a prediction shows where its question has no text of its own
-OWN = 64  # tokens that the shorter of two prefixes may have to itself: each of its questions reads them again
+from .cells import PREDICTIONS, Cell, Written, predict, rows_of
+from .chains import Reading, Waiting, chains_of, keys_a_token, reading_cost
 
 
-@dataclass(frozen=True)
-class Waiting:
-    """An example until its turn comes, four bytes a token: the prefix packed, of the context only the end.
+class Progress:
+    """What the watcher is told of chains as they are read, and of their answers.
 
-    `kept` is what the predictions keep of the whole prompts, one a question; `tokens` is the example's.
+    Each piece counts by what it costs, since a token late in a long prefix costs several times an early one's; all of
+    them together count as many as there are tokens.
     """
 
-    example: Example
-    prefix_ids: array[int]
-    kept: tuple[dict[str, Any], ...]
-    tokens: int
+    def __init__(self, watcher: Watcher, title: str, readings: Sequence[Reading], keys: float) -> None:
+        self.watcher, self.keys, self.right, self.asked = watcher, keys, 0.0, 0
+        tokens, cost = sum(reading.tokens for reading in readings), sum(reading.cost(keys) for reading in readings)
+        self.scale = tokens / cost if cost else 0.0
+        self.left = iter(readings)
+        self.told = 0.0  # of the chain under way
+        watcher.begin(title, tokens)
 
-    @classmethod
-    def packed(cls, example: Example) -> Waiting:
-        """Let go of whatever is not needed to ask the questions."""
-        sample = example.sample
-        trimmed = replace(example, sample=replace(sample, context=sample.context[-ASKED:]), prefix_ids=())
-        kept = tuple(kept_of(sample, question) for question in sample.questions)
-        return cls(trimmed, array("i", example.prefix_ids), kept, example.tokens)
-
-    def unpacked(self) -> Example:
-        """The example as it was, but for its context's text."""
-        return replace(self.example, prefix_ids=tuple(self.prefix_ids))
-
-
-@dataclass(frozen=True)
-class Chain:
-    """Examples whose contexts extend one another, to be read once; `members` pair each with its cell's place."""
-
-    members: tuple[tuple[int, Waiting], ...]
-
-    @property
-    def prefix_ids(self) -> array[int]:
-        """The longest of its prefixes."""
-        return max((waiting.prefix_ids for _, waiting in self.members), key=len)
-
-    def tokens(self, before: Chain | None) -> int:
-        """Tokens that pass through the model after `before` has: the longest prefix's own, and every question."""
-        questions = sum(waiting.tokens - len(waiting.prefix_ids) for _, waiting in self.members)
-        shared = shared_with(self.prefix_ids, before.prefix_ids) if before else 0
-        return questions + len(self.prefix_ids) - shared
-
-    def example(self) -> Example:
-        """All of them as one."""
-        examples = [waiting.unpacked() for _, waiting in self.members]
-        return examples[0] if len(examples) == 1 else joined(examples)
-
-
-@dataclass
-class Progress:
-    """What the watcher is told: tokens as they are read, each chain's `costs` in full, and how the answers go."""
-
-    watcher: Watcher
-    costs: Iterator[int]
-    told: int = 0  # of the chain under way
-    right: float = 0.0
-    asked: int = 0
-
-    def piece(self, tokens: int) -> None:
-        """So many tokens of a prefix have been read."""
-        self.told += tokens
-        self.watcher.advance(tokens, f"{self.right:g}/{self.asked} right" if self.asked else "reading")
+    def piece(self, start: int, stop: int) -> None:
+        """A prefix's tokens from `start` to `stop` have been read."""
+        self._tell(reading_cost(start, stop, self.keys))
 
     def read(self, _: Example) -> None:
         """A chain has been read, its questions as well."""
-        self.piece(next(self.costs) - self.told)
-        self.told = 0
+        self._tell(next(self.left).cost(self.keys) - self.told)
+        self.told = 0.0
 
     def writing(self, answers: int) -> None:
         """So many answers are still being written."""
         self.watcher.advance(0, f"{answers} answers to write")
+
+    def answered(self, predictions: Sequence[Prediction]) -> None:
+        """Some answers are complete."""
+        self.right += sum(prediction.score for prediction in predictions)
+        self.asked += len(predictions)
+
+    def _tell(self, cost: float) -> None:
+        self.told += cost
+        self.watcher.advance(cost * self.scale, f"{self.right:g}/{self.asked} right" if self.asked else "reading")
 
 
 @dataclass(frozen=True)
@@ -137,17 +99,16 @@ def evaluate_together(
     on_rows: Callable[[list[dict[str, Any]]], None] = lambda rows: None,
 ) -> list[list[dict[str, Any]]]:
     """`evaluate` for several jobs on one model: contexts that they have in common are read once. Rows of each job."""
-    watcher = watcher or Unwatched()
     encoder = Encoder(model.tokenizer, model.window)
     stops = stop_ids(model, encoder.end_of_turn)
     done = [{record["question"] for record in job.run.records(PREDICTIONS)} for job in jobs]
     squares = [(number, cell) for number, job in enumerate(jobs) for cell in job.cells]
     waiting = [_waiting(cell, encoder, model.window, done[number]) for number, cell in squares]
-    chains = _chains(waiting)
+    chains = chains_of(waiting)
     left = [len(examples) for examples in waiting]
-    tokens = [chain.tokens(before) for before, chain in zip([None, *chains], chains, strict=False)]
-    watcher.begin(f"answering as {', '.join(job.method for job in jobs)}", sum(tokens))
-    progress = Progress(watcher, iter(tokens))
+    readings = [chain.reading(before) for before, chain in zip([None, *chains], chains, strict=False)]
+    title = f"answering as {', '.join(job.method for job in jobs)}"
+    progress = Progress(watcher or Unwatched(), title, readings, keys_a_token(model))
     with adapter.attached(model) if adapter is not None else contextlib.nullcontext():
         answered = answer_examples(
             model,
@@ -165,14 +126,13 @@ def evaluate_together(
                 predictions = _predictions(encoder, member, own, cell)
                 fresh = [prediction for prediction in predictions if prediction.question not in done[number]]
                 job.run.append(PREDICTIONS, *(prediction.record() for prediction in fresh))
-                progress.right += sum(prediction.score for prediction in predictions)
-                progress.asked += len(predictions)
+                progress.answered(predictions)
                 left[place] -= 1
                 if not left[place]:
                     sample = member.example.sample
                     newest = (sample.task, dict(sample.cell))
                     on_rows(rows_of(job.run.records(PREDICTIONS), job.method, newest=newest))
-    watcher.end()
+    progress.watcher.end()
     found = [rows_of(job.run.records(PREDICTIONS), job.method) for job in jobs]
     for job, rows in zip(jobs, found, strict=True):
         job.run.finish({"rows": rows, "native_window": model.native_window, "window": model.window})
@@ -189,31 +149,6 @@ def _waiting(cell: Cell, encoder: Encoder, window: int | None, done: Collection[
         require_fit(example, window)
         waiting.append(Waiting.packed(example))
     return waiting
-
-
-def _chains(cells: Sequence[Sequence[Waiting]]) -> list[Chain]:
-    """Examples of which one's prefix goes on with the other's together, by the cell of the first of each, then by ids.
-
-    Sorted by their ids, those that begin alike are neighbours.
-    """
-    members = [(place, waiting) for place, cell in enumerate(cells) for waiting in cell]
-    order = {id(waiting): number for number, (_, waiting) in enumerate(members)}
-    groups: list[list[tuple[int, Waiting]]] = []
-    for member in sorted(members, key=lambda member: member[1].prefix_ids):
-        if groups and _extends(groups[-1][-1][1], member[1]):
-            groups[-1].append(member)
-        else:
-            groups.append([member])
-    ordered = [tuple(sorted(group, key=lambda member: order[id(member[1])])) for group in groups]
-    return sorted(map(Chain, ordered), key=lambda chain: (chain.members[0][0], chain.prefix_ids))
-
-
-def _extends(first: Waiting, second: Waiting) -> bool:
-    """Whether one prefix goes on where the other ends, but for a few tokens."""
-    if first.example.sample.max_new_tokens != second.example.sample.max_new_tokens:
-        return False
-    shorter = min(len(first.prefix_ids), len(second.prefix_ids))
-    return shorter > 1 and shorter - common_prefix([first.prefix_ids, second.prefix_ids]) <= min(OWN, shorter // 8)
 
 
 def _predictions(encoder: Encoder, waiting: Waiting, answers: Sequence[Answer], cell: Cell) -> list[Prediction]:
