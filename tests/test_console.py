@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Claims about what a person sees while a job runs: whatever a note says, and no guess before anything is done."""
+"""Claims about what a person sees while a job runs: whatever a note says, and no guess where nothing is known."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ def test_a_note_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch, terminal: boo
         bars.begin("asking", 100)
         bars.advance(0, "attempt 1 of 5: [Errno 111] refused [/INST]")
         bars.advance(50, "1/2 right")
+        bars.advance(50, "3 answers to write")
         bars.end()
     text = capture.get()
     if terminal:
-        assert "1/2 right" in text
+        assert "3 answers to write" in text
     else:
         lines = text.splitlines()
         assert lines[1] == "asking: 0%, 0 s so far, attempt 1 of 5: [Errno 111] refused [/INST]"
         assert lines[2].startswith("asking: 50%, 0 s so far, 0 s left, 1/2 right")
-        assert lines[3].startswith("asking: done in")
+        assert lines[3] == "asking: 100%, 0 s so far, 3 answers to write"
+        assert lines[4].startswith("asking: done in")

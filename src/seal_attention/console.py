@@ -69,8 +69,10 @@ class Bars:
         elif not self.quiet and self.cost > 0 and time.monotonic() - self.printed >= PLAIN_SECONDS:
             self.printed = time.monotonic()
             elapsed = self.printed - self.started
-            left = f"{elapsed * (self.cost - self.done) / self.done:.0f} s left, " if self.done else ""
-            say(f"{self.title}: {self.done / self.cost:.0%}, {elapsed:.0f} s so far, {left}{note}")
+            share = self.done / self.cost
+            known = 0 < share < 1 - 1e-9  # once all is read, what is still being written has no known end
+            left = f"{elapsed * (1 / share - 1):.0f} s left, " if known else ""
+            say(f"{self.title}: {share:.0%}, {elapsed:.0f} s so far, {left}{note}")
 
     def end(self) -> None:
         """Take the bar down."""
