@@ -22,7 +22,7 @@ from .shared_prefix import PrefixCache, chunk_for, forgets, free_memory, rows_th
 
 TOGETHER = 13  # questions verified in one row: each one's scores against the others' tokens are computed in vain
 WAVE, CONTEXTS = 1024, 32  # questions and contexts of a wave at most: what it has not finished an interruption loses
-READ = 32768  # tokens of a context that fills a wave, or of four half as long: reading costs a length's square
+READ = 24576  # tokens of a context that fills a wave, or of four half as long: reading costs a length's square
 
 
 @dataclass(frozen=True)
