@@ -18,7 +18,7 @@ from .models import LoadedModel
 from .packing import answer_logits_and_tails
 from .prompts import EncodedQuestion, Example, common_prefix
 from .row_lines import Row
-from .shared_prefix import PrefixCache, chunk_for, forgets, free_memory, rows_that_fit
+from .shared_prefix import PrefixCache, Told, chunk_for, forgets, free_memory, rows_that_fit
 
 TOGETHER = 13  # questions verified in one row: each one's scores against the others' tokens are computed in vain
 WAVE, CONTEXTS = 1024, 32  # questions and contexts of a wave at most: what it has not finished an interruption loses
@@ -55,7 +55,7 @@ def answer_examples(
     stops: Collection[int],
     *,
     draft: bool = True,
-    on_piece: Callable[[int, int], None] = lambda start, stop: None,
+    on_piece: Told = lambda start, stop: None,
     on_read: Callable[[Example], None] = lambda example: None,
     on_step: Callable[[int], None] = lambda left: None,
 ) -> Iterator[tuple[Example, list[Answer]]]:
@@ -109,17 +109,12 @@ def shared_with(ids: Sequence[int], before: Sequence[int]) -> int:
     return alike if 8 * alike >= len(ids) else 0
 
 
-def _read(
-    model: LoadedModel, ids: tuple[int, ...], before: _Read | None, on_piece: Callable[[int, int], None]
-) -> _Read:
+def _read(model: LoadedModel, ids: tuple[int, ...], before: _Read | None, on_piece: Told) -> _Read:
     """The prefix read, but for what it shares with the one before."""
-    shared, size = shared_with(ids, before.ids) if before else 0, chunk_for(model)
-    cache = before.cache.cut(shared) if before and shared else PrefixCache.prefill(model, ids[:size])
-    on_piece(shared, cache.length)
-    for start in range(cache.length, len(ids), size):
-        cache = cache.extended(model, ids[start : start + size])
-        on_piece(start, cache.length)
-    return _Read(ids, cache)
+    shared = shared_with(ids, before.ids) if before else 0
+    if before is None or not shared:
+        return _Read(ids, PrefixCache.prefill(model, ids, chunk=chunk_for(model), on_piece=on_piece))
+    return _Read(ids, before.cache.cut(shared).extended(model, ids[shared:], on_piece=on_piece))
 
 
 def _begun(

@@ -8,7 +8,7 @@ are views of the prefix's. Works for any cache that holds keys and values (full 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import psutil
 import torch
@@ -24,6 +24,7 @@ SHAREABLE = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
 # Tokens read at once where no gradient is asked for: what is alive beside the cache grows no further. Where there is
 # FlashAttention that is little, and few prompts need to be cut.
 CHUNK, FLASH_CHUNK = 4096, 32768
+Told = Callable[[int, int], None]  # from where to where a prefix has been read, as each piece of it has been
 
 
 class PrefixCache:
@@ -46,6 +47,7 @@ class PrefixCache:
         positions: Sequence[int] | None = None,
         variants: int = 1,
         chunk: int | None = None,
+        on_piece: Told = lambda start, stop: None,
     ) -> PrefixCache:
         """Run the prefix through the model once, with a graph if gradients are enabled; vocabulary logits of one row.
 
@@ -72,6 +74,7 @@ class PrefixCache:
                 piece = slice(start, start + size)
                 given = {} if placed is None else {"position_ids": placed[:, piece], "held": placed[:, :start]}
                 model.run(ids[:, piece], cache, logits_to_keep=first, **given)
+                on_piece(start, min(piece.stop, len(prefix_ids)))
             unfit = [] if prefix.tensors() else cache.layers
         if unfit:
             raise UsageError(
@@ -124,7 +127,13 @@ class PrefixCache:
         held = self.with_tensors([tensor[:, :, :length] for tensor in self.tensors()])
         return PrefixCache(held._cache, None if self.positions is None else self.positions[:length], self.variants)
 
-    def extended(self, model: LoadedModel, ids: Sequence[int], chunk: int | None = None) -> PrefixCache:
+    def extended(
+        self,
+        model: LoadedModel,
+        ids: Sequence[int],
+        chunk: int | None = None,
+        on_piece: Told = lambda start, stop: None,
+    ) -> PrefixCache:
         """The prefix with more ids behind it, itself left as it is; at positions that go on by one.
 
         They are read `chunk` tokens at a time, by default as many as suit the model.
@@ -144,6 +153,7 @@ class PrefixCache:
                 before = torch.tensor([list(more[:begin])], device=model.device, dtype=torch.long)
                 given["held"] = torch.cat((self.slot_positions(model.device), before), 1)
             model.run(torch.tensor([list(ids[piece])], device=model.device), cache, logits_to_keep=last, **given)
+            on_piece(self.length + begin, self.length + min(piece.stop, len(ids)))
         assert isinstance(cache, DynamicCache)
         return PrefixCache(cache, None if self.positions is None else (*self.positions, *more), self.variants)
 
