@@ -4,7 +4,7 @@
 #   bash recipes/extension.sh long    the model's own 8k, asked at 8k to 32k: many hours on two cores
 # Tuned on texts of half the window, half of them at positions spread over the longest length, where extended positions do
 # their work: texts of that length would take hours (SAMPLES=50 TUNING="--length 16k --checkpoint" takes those).
-# The long form asks many questions of few records (lines) or haystacks (TASKS="lines needle"), which cost minutes to read.
+# The long form asks all questions of two records (lines) or one haystack (TASKS="lines needle"), which cost minutes to read.
 # Each command resumes what it had begun, so stop it whenever you like and run it again. N and SAMPLES make it smaller.
 # shellcheck disable=SC2046,SC2086
 set -euo pipefail
@@ -36,7 +36,7 @@ asking_of() { # task
   echo --task "$1" --lengths "$LENGTHS" --n "$N"
   case $FORM-$1 in
     long-lines) echo --questions 25 ;;
-    long-needle) echo --questions 25 --data recipes/needles.jsonl ;; # the published one and 24 more
+    long-needle) echo --questions 50 --data recipes/needles.jsonl ;; # the published one and 49 more
   esac
 }
 

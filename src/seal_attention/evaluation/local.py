@@ -59,7 +59,7 @@ class Progress:
 
     def _tell(self, cost: float) -> None:
         self.told += cost
-        self.watcher.advance(cost * self.scale, f"{self.right:g}/{self.asked} right" if self.asked else "reading")
+        self.watcher.advance(cost * self.scale, f"{self.right:.4g}/{self.asked} right" if self.asked else "reading")
 
 
 @dataclass(frozen=True)
