@@ -61,7 +61,7 @@ def _together(model: LoadedModel, rows: Sequence[Row], apart: bool) -> Iterator[
         for number in sorted(numbers, key=lambda number: rows[number].prefix.length):
             trial = [rows[place] for place in (*batch, number)]
             much_longer = not apart and trial[-1].prefix.length > 1.5 * trial[0].prefix.length + trial[0].room
-            bytes_needed = PrefixRows.bytes(trial) if apart else _bytes(trial, packed=not key)
+            bytes_needed = PrefixRows.bytes(model, trial) if apart else _bytes(trial, packed=not key)
             if batch and (len(trial) > MOST_ROWS or much_longer or bytes_needed > free):
                 yield batch
                 batch = []

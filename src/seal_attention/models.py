@@ -66,7 +66,7 @@ class LoadedModel:
 
         `held` (batch or 1, slots): the positions of what the cache holds; None where they lead up to the ids' own.
         """
-        if held is not None and self.model.config.get_text_config(decoder=True)._attn_implementation == EXTENDED:
+        if held is not None and self.attention == EXTENDED:
             given["held_positions"] = held
         spelling = "cache" if "cache" in inspect.signature(self.model.forward).parameters else "past_key_values"
         return self.model(input_ids=input_ids, use_cache=True, **{spelling: cache}, **given)  # renamed in 5.24
@@ -89,17 +89,29 @@ class LoadedModel:
     @property
     def takes_any_mask(self) -> bool:
         """Whether attention follows a given (query, key) mask and given positions: no ALiBi, no kernel of its own."""
-        config = self.model.config.get_text_config(decoder=True)
-        masked = config._attn_implementation in ("eager", "sdpa", BLOCKWISE, EXTENDED)
+        masked = self.attention in ("eager", "sdpa", BLOCKWISE, EXTENDED)
         return masked and self.takes_positions and not self.counts_back
 
     @property
     def reads_blockwise(self) -> bool:
         """Whether attention is this package's (attention.py), and keywords given to the model may come to it."""
-        config = self.model.config.get_text_config(decoder=True)
+        return self.hands_on and self.attention == BLOCKWISE
+
+    @property
+    def reads_far(self) -> bool:
+        """Whether attention is an extension's (extension/delta_rotation.py), and keywords may come to it likewise."""
+        return self.hands_on and self.attention == EXTENDED
+
+    @property
+    def attention(self) -> str:
+        """The name of the function that computes attention, as transformers registers it."""
+        return self.model.config.get_text_config(decoder=True)._attn_implementation
+
+    @property
+    def hands_on(self) -> bool:
+        """Whether keywords given to the model may come to its attention."""
         parameters = inspect.signature(self.model.forward).parameters.values()
-        hands_on = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-        return hands_on and config._attn_implementation == BLOCKWISE
+        return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
     @property
     def takes_positions(self) -> bool:
@@ -110,7 +122,7 @@ class LoadedModel:
     @property
     def writes_scores(self) -> bool:
         """Whether attention puts all scores (heads, query, key) into memory: eager, as in MPT, GPT-J and Bloom."""
-        return self.model.config.get_text_config(decoder=True)._attn_implementation == "eager"
+        return self.attention == "eager"
 
     @property
     def decoder_layers(self) -> list[nn.Module]:

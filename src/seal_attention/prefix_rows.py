@@ -2,13 +2,14 @@
 """Rows of one token, each after a prefix and keys of its own -> a token more of each row at every step, on a CPU.
 
 The rows stand in one line, those of a prefix beside each other, so that linears compute no place without a row. A
-prefix's keys are read where they lie, once for all of its rows, and a row's own by that row alone. The loop over
-prefixes is what a GPU would wait for: there, and for whatever else takes a mask, row_lines.py does it.
+prefix's keys are read where they lie, once for all of its rows, and a row's own by that row alone. Past a model's
+window extension/far_rows.py says which of them are read in which way. The loop over prefixes is what a GPU would wait
+for: there, and for whatever else takes a mask, row_lines.py does it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch.nn import functional
@@ -16,6 +17,7 @@ from transformers.cache_utils import DynamicLayer
 
 from .blockwise import product
 from .models import LoadedModel
+from .row_keys import NearKeys
 from .row_lines import Row
 
 FULL_ENOUGH = 0.85  # of the rows: below that share still going on, those that have ended go, a copy of the others' own
@@ -25,7 +27,8 @@ SLOTS = 32  # by which the room of rows grows: it is read whole, so that its mat
 class PrefixRows:
     """`groups` are the numbers of the rows of each prefix; one after the other they are the places of the line.
 
-    By place, `counts` are the slots of its own that a row has filled, `positions` where its next token stands.
+    By place, `counts` are the slots of its own that a row has filled, `positions` where its next token stands;
+    `standing` are the positions of each prefix's tokens, (1, slots).
     """
 
     def __init__(self, model: LoadedModel, rows: Sequence[Row]) -> None:
@@ -38,6 +41,7 @@ class PrefixRows:
         self.first = [row.ids[0] for row in placed]
         self.counts = torch.tensor([row.held_length for row in placed])
         self.positions = self.counts + torch.tensor([row.prefix.position_after(row.prefix.length) for row in placed])
+        self.standing = [rows[group[0]].prefix.slot_positions(model.device) for group in self.groups]
         prefixes = [rows[group[0]].prefix.tensors() for group in self.groups]
         own = [row.held for row in placed]
         self.cache = rows[0].prefix.rows(1)
@@ -57,7 +61,7 @@ class PrefixRows:
         That a trial tells: attention must be this package's and be asked for what its cache was given. It is not where
         a family keeps something else than keys and values, as DeepSeek does, or hands no keywords on.
         """
-        if not (model.reads_blockwise and model.device.type == "cpu"):
+        if not ((model.reads_blockwise or model.reads_far) and model.device.type == "cpu"):
             return False
         if not rows or not all(row.held and len(row.ids) == 1 for row in rows):
             return False
@@ -66,11 +70,16 @@ class PrefixRows:
         return trial.followed
 
     @staticmethod
-    def bytes(rows: Sequence[Row]) -> int:
-        """Bytes of what continuing the rows takes: their own keys and values, and a copy of the prefixes' keys."""
+    def bytes(model: LoadedModel, rows: Sequence[Row]) -> int:
+        """Bytes of what continuing the rows takes: their own keys and values, and a copy of the prefixes' keys.
+
+        Two copies past the window: as near queries see them and as far ones do.
+        """
+        copies = 2 if model.reads_far else 1
         prefixes = {id(row.prefix): row.prefix for row in rows}.values()
         slots = max(row.held_length for row in rows) + max(row.room for row in rows) + SLOTS
-        return sum(prefix.bytes // 2 for prefix in prefixes) + len(rows) * slots * rows[0].prefix.bytes_per_token
+        own = len(rows) * slots * rows[0].prefix.bytes_per_token
+        return copies * sum(prefix.bytes // 2 for prefix in prefixes) + own
 
     def begin(self) -> list[int]:
         """Each row's first new token."""
@@ -95,6 +104,7 @@ class PrefixRows:
         left = [[number for number in group if number in rows] for group in self.groups]
         prefixes = [index for index, group in enumerate(left) if group]
         self.groups = [left[index] for index in prefixes]
+        self.standing = [self.standing[index] for index in prefixes]
         self.counts, self.positions = self.counts[places], self.positions[places]
         for layer in self.layers:
             layer.keep(places, prefixes)
@@ -113,15 +123,25 @@ class PrefixRows:
         self.counts, self.positions = self.counts + 1, self.positions + 1
         return dict(zip(self._held(), output.logits[0].argmax(-1).tolist(), strict=True))
 
-    def attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
-        """What the attention function hands on: (1, heads, rows, size) each -> (1, rows, heads, value_size)."""
+    def attend(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scale: float,
+        reading: Callable[[RowsLayer, torch.Tensor, float], NearKeys] | None = None,
+    ) -> torch.Tensor:
+        """What the attention function hands on: (1, heads, rows, size) each -> (1, rows, heads, value_size).
+
+        `reading` says how a layer's keys are read, where it is not as they are.
+        """
         written, self.written = self.written, None
         if written is None or key is not written[1] or value is not written[2]:
             self.followed = False
             return value.new_zeros(1, query.shape[2], query.shape[1], value.shape[-1])
-        sizes = list(map(len, self.groups))
-        unfilled = torch.arange(written[0].own_keys.shape[-1]) > self.counts[:, None]
-        return written[0].attended(query[0] * scale, sizes, unfilled)[None]
+        layer = written[0]
+        unfilled = torch.arange(layer.own_keys.shape[-1]) > self.counts[:, None]
+        return layer.attended((reading or NearKeys)(layer, query, scale), list(map(len, self.groups)), unfilled)[None]
 
 
 class RowsLayer(DynamicLayer):
@@ -142,6 +162,7 @@ class RowsLayer(DynamicLayer):
         self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
         self.rows = rows
         self.prefixes = [(keys[0].transpose(1, 2).contiguous(), values[0]) for keys, values in prefixes]
+        self.far_keys: list[torch.Tensor] = []
         heads, size = self.prefixes[0][0].shape[:2]
         room = max(keys.shape[2] for keys, _ in own) // SLOTS * SLOTS + SLOTS
         self.own_keys = keys.new_zeros(len(own), heads, size, room)  # zeros: a masked slot must not hold a NaN
@@ -173,20 +194,22 @@ class RowsLayer(DynamicLayer):
         """Keep some rows and the prefixes that they follow."""
         self.own_keys, self.own_values = self.own_keys[places], self.own_values[places]
         self.prefixes = [self.prefixes[index] for index in prefixes]
+        self.far_keys = [self.far_keys[index] for index in prefixes] if self.far_keys else []
 
-    def attended(self, query: torch.Tensor, sizes: Sequence[int], unfilled: torch.Tensor) -> torch.Tensor:
-        """Scaled queries (heads, rows, size) and each prefix's number of rows -> outputs (rows, heads, value_size)."""
+    def attended(self, reading: NearKeys, sizes: Sequence[int], unfilled: torch.Tensor) -> torch.Tensor:
+        """How the rows read, each prefix's number of rows, slots (rows, slots) -> outputs (rows, heads, value_size)."""
         rows, heads, _, slots = self.own_keys.shape
-        by_head = query.unflatten(0, (heads, -1))  # (key_value_heads, heads of a group, rows, size)
-        by_row = by_head.permute(2, 0, 1, 3).flatten(0, 1)
-        scores = torch.bmm(by_row, self.own_keys.flatten(0, 1)).unflatten(0, (rows, heads))
+        scores = reading.own()
         scores.masked_fill_(unfilled[:, None, None], torch.finfo(scores.dtype).min)
-        outputs = []
-        of_prefixes = zip(self.prefixes, by_head.split(list(sizes), 2), scores.split(list(sizes)), strict=True)
-        for (keys, values), asked, own in of_prefixes:
-            seen = torch.cat((torch.bmm(asked.flatten(1, 2), keys), own.permute(1, 2, 0, 3).flatten(1, 2)), -1)
-            weights = torch.softmax(seen, -1)
-            own.copy_(weights[..., -slots:].unflatten(1, asked.shape[1:3]).permute(2, 0, 1, 3))
-            outputs.append(product(weights[..., :-slots], values).unflatten(1, asked.shape[1:3]))
+        outputs, start = [], 0
+        for index, own in enumerate(scores.split(list(sizes))):
+            span = slice(start, start + len(own))
+            runs, values = zip(*reading.prefix(index, span), strict=True)
+            weights = torch.softmax(torch.cat((*runs, own.permute(1, 2, 0, 3).flatten(1, 2)), -1), -1)
+            *parts, last = weights.split([*(run.shape[-1] for run in runs), slots], -1)
+            own.copy_(last.unflatten(1, (-1, len(own))).permute(2, 0, 1, 3))
+            mixed = [product(part, value) for part, value in zip(parts, values, strict=True)]
+            outputs.append(sum(mixed[1:], mixed[0]).unflatten(1, (-1, len(own))))
+            start = span.stop
         own_output = torch.bmm(scores.flatten(0, 1), self.own_values.flatten(0, 1)).unflatten(0, (rows, heads))
         return (torch.cat(outputs, 2).permute(2, 0, 1, 3) + own_output).flatten(1, 2)

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DynamicCache
 
 import tiny
+from seal_attention import prefix_rows
 from seal_attention.adapters import Scales
 from seal_attention.extension import piecewise
 from seal_attention.extension.dual_chunk import DualChunk
@@ -22,8 +23,10 @@ from seal_attention.extension.self_extend import SelfExtend
 from seal_attention.generation import answer_examples
 from seal_attention.models import LoadedModel
 from seal_attention.objective import accumulate_gradients
-from seal_attention.packing import answer_logits
+from seal_attention.packing import answer_logits, answer_logits_and_tails
+from seal_attention.prefix_rows import PrefixRows
 from seal_attention.prompts import EncodedQuestion, Example
+from seal_attention.row_lines import Row
 from seal_attention.shared_prefix import PrefixCache
 from seal_attention.tuning.spreading import spread_positions
 
@@ -220,10 +223,15 @@ def test_a_frozen_prefix_leaves_out_only_what_the_scales_do_to_the_prefix(method
     assert not torch.allclose(frozen_ones[0], exact[0], rtol=1e-3, atol=0)
 
 
+@pytest.mark.parametrize("way", ["apart", "in lines"])
 def test_contexts_of_unequal_lengths_answered_together_are_answered_as_by_generate(
-    method: str, example: Example
+    method: str, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, limit = extended(method), 4
+    apart: list[bool] = []
+    fit = PrefixRows.fit
+    monkeypatch.setattr(prefix_rows, "SLOTS", 2)
+    monkeypatch.setattr(PrefixRows, "fit", lambda *given: apart.append(way == "apart" and fit(*given)) or apart[-1])
+    model, limit = extended(method), 16  # so that a row's own first tokens come to be far from its last
     asked = [tiny.example(limit), tiny.along(limit)]
     prompts = [torch.tensor([one.prompt_ids(question)]) for one in asked for question in one.questions]
     given = {"do_sample": False, "max_new_tokens": limit, "eos_token_id": [1]}
@@ -235,6 +243,34 @@ def test_contexts_of_unequal_lengths_answered_together_are_answered_as_by_genera
     for draft in (False, True):
         answers = [answer.ids for _, some in answer_examples(model, asked, stops, draft=draft) for answer in some]
         assert answers == [tuple(ids[:end]) for ids, end in zip(whole, ends, strict=True)]
+        assert apart[-1] == (way == "apart" and draft)
+
+
+@pytest.mark.parametrize("spread", [False, True])
+def test_rows_read_apart_give_the_logits_of_full_prompts(
+    method: str, spread: bool, example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, found = extended(method), []
+    run = model.run
+    monkeypatch.setattr(model, "run", lambda *given, **more: found.append(run(*given, **more)) or found[-1])
+    positions = spread_positions(example, 300, "0") if spread else None
+    prefix = PrefixCache.prefill(model, example.prefix_ids, positions)
+    with torch.no_grad():
+        _, tails = answer_logits_and_tails(model, example.questions, prefix)
+        asked = zip(example.questions, tails, strict=True)
+        rows = [Row(prefix, question.answer_ids[-1:], 9, tail) for question, tail in asked]
+        assert PrefixRows.fit(model, rows)
+        batch = PrefixRows(model, rows)
+        texts = [[*example.prompt_ids(question), *question.answer_ids] for question in example.questions]
+        tokens = batch.begin()
+        for _ in range(9):
+            for text, logit in zip(texts, found[-1].logits[0], strict=True):
+                ids = torch.tensor([text])
+                expected = logits(model, ids, **given_positions(positions, ids))[0, -1]
+                assert torch.allclose(logit, expected, rtol=0, atol=1e-12)
+            for text, token in zip(texts, tokens, strict=True):
+                text.append(token)
+            tokens = batch.step(list(enumerate(tokens)))
 
 
 def test_a_spread_prefix_read_further_equals_one_read_at_once(method: str, example: Example) -> None:

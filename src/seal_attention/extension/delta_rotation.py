@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,8 +23,10 @@ from ..attention import EXTENDED, blockwise_mask
 from ..embedded import quiet_transformers
 from ..errors import UsageError
 from ..models import LoadedModel
+from .far_rows import FarRows
 from .pieces import Layout, Rule
 from .piecewise import PiecewiseAttention, blocks_for
+from .turning import Angles, Rotation
 
 CHANGING = "dynamic"  # transformers' rope type whose frequencies depend on the length read (LongRoPE's: rotary.py)
 UNREAD = ("softcap", "s_aux", "position_bias")  # what some families add to their scores, and this attention does not
@@ -41,7 +42,7 @@ def extend(model: LoadedModel, rule: Rule, method: str) -> LoadedModel:
     """
     decoder = model.model.get_decoder()
     dtype = torch.promote_types(model.model.dtype, torch.float32)
-    rotation = _Rotation(_rotary(model, decoder, method), _own_turning(model, method), dtype)
+    rotation = Rotation(_rotary(model, decoder, method), _own_turning(model, method), dtype)
     before = decoder.config._attn_implementation
     AttentionInterface.register(EXTENDED, attention_forward)
     AttentionMaskInterface.register(EXTENDED, blockwise_mask)
@@ -98,7 +99,7 @@ def _own_turning(model: LoadedModel, method: str) -> Callable[..., Any]:
 
 
 @torch.no_grad()
-def _try_out(model: LoadedModel, rotation: _Rotation, method: str) -> None:
+def _try_out(model: LoadedModel, rotation: Rotation, method: str) -> None:
     """Keys of the first layer that keeps some, turned on from 0, 1, ..., must be those the model makes PROBE later."""
     ids = torch.arange(4, device=model.device)[None]
     keys = []
@@ -116,45 +117,15 @@ def _try_out(model: LoadedModel, rotation: _Rotation, method: str) -> None:
         )
 
 
-@dataclass(frozen=True)
-class _Rotation:
-    """How a model turns queries and keys: the module that makes angles, the function that applies them."""
-
-    rotary: nn.Module
-    own: Callable[..., Any]
-    dtype: torch.dtype
-
-    def angles(self, by: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Positions (rows, time), any whole numbers -> cosines and sines, as the family's function takes them."""
-        cosines, sines = self._made(by)
-        return cosines / self.scaling, sines / self.scaling
-
-    @functools.cached_property
-    def scaling(self) -> torch.Tensor:
-        """What sharpens attention (YaRN, LongRoPE) and is in queries and keys already: the cosine of position 0."""
-        start = torch.zeros(1, 1, dtype=torch.long, device=self.rotary.get_buffer("inv_freq").device)
-        return self._made(start)[0][0, 0, 0]
-
-    def _made(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.rotary(torch.empty(0, dtype=self.dtype, device=positions.device), position_ids=positions)
-
-    def turned(self, tensor: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        """(batch, heads, time, size) turned on by the angles, in the channels that the model turns."""
-        channels = 2 * len(self.rotary.get_buffer("inv_freq"))
-        turning, rest = tensor[..., :channels], tensor[..., channels:]
-        done = self.own(turning, turning[:, :0], *angles)[0].to(tensor.dtype)
-        return torch.cat((done, rest), -1) if rest.shape[-1] else done
-
-
 class _Placed:
     """Where the queries and keys of one forward stand, and what follows from it for all layers."""
 
-    def __init__(self, rule: Rule, rotation: _Rotation, queries: torch.Tensor, keys: torch.Tensor) -> None:
+    def __init__(self, rule: Rule, rotation: Rotation, queries: torch.Tensor, keys: torch.Tensor) -> None:
         """Positions (rows or 1, queries) and (rows or 1, slots)."""
         self.rule, self.rotation = rule, rotation
         self.queries, self.keys = _once(queries), _once(keys)
         self.layouts = {causal: Layout(rule, self.queries, self.keys, causal) for causal in (True, False)}
-        self.key_angles: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # of the first so many slots
+        self.key_angles: dict[int, Angles] = {}  # of the first so many slots
 
     @functools.cached_property
     def near(self) -> bool:
@@ -162,7 +133,7 @@ class _Placed:
         return self.layouts[True].near
 
     @functools.cached_property
-    def query_angles(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def query_angles(self) -> list[Angles]:
         """By which queries are turned on for each far part."""
         return [self.rotation.angles(far - self.queries) for far in self.rule.far_queries(self.queries)]
 
@@ -187,13 +158,16 @@ def _once(positions: torch.Tensor) -> torch.Tensor:
 
 
 def _hand_in(
-    rule: Rule, rotation: _Rotation, _decoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    rule: Rule, rotation: Rotation, _decoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Before a forward of the decoder: tell its attention layers where queries and keys stand.
 
     `held_positions` (models.LoadedModel.run) are those of what the cache holds. Without them the keys' positions are
-    taken to lead up to the last query's one by one, as in transformers' own generation.
+    taken to lead up to the last query's one by one, as in transformers' own generation. `prefix_rows` know themselves.
     """
+    rows = kwargs.get("prefix_rows")
+    if rows is not None:
+        return args, {**kwargs, "placed": FarRows(rule, rotation, rows)}
     ids, embeddings, positions = kwargs.get("input_ids"), kwargs.get("inputs_embeds"), kwargs.get("position_ids")
     given = ids if ids is not None else embeddings if embeddings is not None else args[0]
     cache = kwargs.get("cache", kwargs.get("past_key_values"))
@@ -225,7 +199,7 @@ def attention_forward(
     dropout: float = 0.0,
     scaling: float | None = None,
     is_causal: bool | None = None,
-    placed: _Placed | None = None,
+    placed: _Placed | FarRows | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """What transformers calls: (batch, heads, time, head_size) each -> (batch, time, heads, head_size).
@@ -243,4 +217,6 @@ def attention_forward(
             module, query, key, value, attention_mask, dropout, scaling, is_causal, **kwargs
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if isinstance(placed, FarRows):
+        return placed.rows.attend(query, key, value, scale, placed.keys), None
     return placed.attention(query, key, value, attention_mask, scale).transpose(1, 2), None
