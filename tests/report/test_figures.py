@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fabricated import evaluation, fabricate, tuning
-from reading import Page, panel_of
+from reading import Page, page_of, panel_of
 from several import lines_by_tokens
 
 from seal_attention.report import build_report
@@ -57,20 +57,29 @@ def test_method_keeps_its_colour_in_every_figure(tmp_path: Path) -> None:
 def test_every_colour_of_a_figure_is_in_the_style_sheet_for_day_and_night(page: Page) -> None:
     style = page.source.split("<style>")[1].split("</style>")[0]
     day, night = style.split("@media screen and (prefers-color-scheme: dark)")
-    used = set(re.findall(r'"var\(--([\w-]+)\)"', json.dumps(page.figures)))
-    assert {"seal-h", "seal-c-band", "map-0", "text"} <= used
+    filled = set(re.findall(r'"var\(--([\w-]+?)(-band|-faint)?\)"', json.dumps(page.figures)))
+    assert {("seal-h", ""), ("seal-c", "-band"), ("seal-c", "-faint"), ("map-0", ""), ("text", "")} <= filled
+    used = {name for name, _ in filled} | {"band", "faint"}
     for name in used:
         assert f"--{name}:" in day
         assert f"--{name}:" in night or name == "font"
 
 
-def test_two_runs_of_one_method_differ_in_name_and_dash(tmp_path: Path) -> None:
+def test_runs_of_one_method_differ_in_name_dash_and_colour(tmp_path: Path) -> None:
     whole, half = evaluation(tmp_path / "a", "seal-c", questions=2), evaluation(tmp_path / "b", "seal-c", strength=0.5)
     third = evaluation(tmp_path / "c", "seal-c", questions=2)
     panel = panel_of(whole, half, third)
     assert [run.label for run in panel.runs] == ["SEAL-C (a)", "SEAL-C, strength 0.5", "SEAL-C (c)"]
-    dashes = [trace.line.dash for trace in score_figure(panel).data if trace.name]
-    assert len(set(dashes)) == 3
+    lines = [trace.line for trace in score_figure(panel).data if trace.name]
+    assert len({line.dash for line in lines}) == len({line.color for line in lines}) == 3
+    assert lines[0].color == "var(--seal-c)"
+    assert "swatch series-4" in page_of(tmp_path, whole, half, third).source
+
+
+def test_runs_in_folders_of_one_name_are_told_apart_by_where_their_paths_differ(tmp_path: Path) -> None:
+    places = ("short/ntk/seal-c", "long/ntk/seal-c", "seal-c", "other")
+    runs = read_runs([evaluation(tmp_path / place, "seal-c", questions=2) for place in places])
+    assert [run.label for run in runs] == [f"SEAL-C ({name})" for name in ("short/ntk", "long/ntk", "seal-c", "other")]
 
 
 def test_every_figure_has_its_table_behind_it(page: Page) -> None:

@@ -15,10 +15,11 @@ from ..samples import Prediction
 from .head_map import HeadMap, head_map
 from .naming import named
 from .probes import Probe, probe_of
-from .wording import KIND_NAMES, METHOD_NAMES, listed, method_name
+from .wording import KIND_NAMES, METHOD_NAMES, colour_name, listed, method_name
 
 PREDICTIONS, STEPS, ADAPTER = "predictions.jsonl", "steps.jsonl", "adapter/seal.json"
 COMMANDS = ("eval", "tune", "probe")
+TWIN_COLOURS = ("series-4", "series-5", "series-3", "series-1", "series-2", "series-0")  # least like methods' first
 SMOOTHING = 0.8  # what the smoothed loss keeps of its last value at each step
 
 
@@ -90,6 +91,12 @@ class RunFolder:
         name = f"{method_name(self.method)}, {extend}" if extend else method_name(self.method)
         dialled = name if strength == 1 or self.method.startswith("base") else f"{name}, strength {strength}"
         return " of ".join(filter(None, (self.kind, "" if self.kind and self.method == "base" else dialled)))
+
+    @property
+    def colour(self) -> str:
+        """Its colour's name in page.css: its method's; later runs of one method, base aside, have others."""
+        own = not self.twin or self.method.startswith("base")
+        return colour_name(self.method) if own else TWIN_COLOURS[(self.twin - 1) % len(TWIN_COLOURS)]
 
     @property
     def smoothed_losses(self) -> list[float]:

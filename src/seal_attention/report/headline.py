@@ -16,7 +16,6 @@ from .wording import (
     CONFIDENCE,
     PREFIXED,
     chance,
-    colour_name,
     count,
     interval,
     percent,
@@ -67,7 +66,7 @@ def finding(exhibits: Sequence[Exhibit]) -> tuple[list[str], str, Html]:
     found = finding_of(exhibits)
     if found:
         gain, exhibit = found.gain, found.exhibit
-        best = element("span", percent(gain.after), class_=colour_name(found.run.method))
+        best = element("span", percent(gain.after), class_=found.run.colour)
         base = element("span", percent(gain.before), class_="base")
         sentence = [*_what(exhibit, found.size, base, several), f"; with {found.run.label}, ", best]
         test = f", {chance(gain.p_value)}" if gain.p_value is not None else ""
@@ -86,7 +85,7 @@ def finding(exhibits: Sequence[Exhibit]) -> tuple[list[str], str, Html]:
         return [words], ground, Html()
     size = sized[-1][0]
     run, score = max(((r, s) for at, r, s in sized if at == size), key=lambda pair: pair[1].mean)
-    share = element("span", percent(score.mean), class_=colour_name(run.method))
+    share = element("span", percent(score.mean), class_=run.colour)
     tasks = "in all of these tasks " if isinstance(exhibit, Board) else ""
     ground = (
         f"{CONFIDENCE} interval {interval(score.low, score.high)}, {sample_size(score.n)}, by {run.label} on "

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from .sizes import DEPTH, size_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .folders import RunFolder
 
 
@@ -26,13 +28,24 @@ def named(runs: Sequence[RunFolder]) -> list[RunFolder]:
         [i for i in range(len(runs)) if i != j and (runs[i].command != "eval" or held[i] & held[j])]
         for j in range(len(runs))
     ]
-    for places in ([run.folder.name for run in runs], [str(run.folder) for run in runs]):
-        unclear = [any(labels[i] == labels[j] for i in meeting[j]) for j in range(len(runs))]
-        labels = [f"{labels[j]} ({places[j]})" if unclear[j] else labels[j] for j in range(len(runs))]
+    alike = [[runs[i].folder for i in meeting[j] if labels[i] == labels[j]] for j in range(len(runs))]
+    labels = [f"{labels[j]} ({_apart(runs[j].folder, alike[j])})" if alike[j] else labels[j] for j in range(len(runs))]
     twins = [sum(i < j and runs[i].method == runs[j].method for i in meeting[j]) for j in range(len(runs))]
     return [
         dataclasses.replace(run, label=label, twin=twin) for run, label, twin in zip(runs, labels, twins, strict=True)
     ]
+
+
+def _apart(folder: Path, others: Sequence[Path]) -> str:
+    """What tells a folder from the others: its name, or of those of one name what stands between their likenesses."""
+    namesakes = [other.parts for other in others if other.name == folder.name]
+    if not namesakes:
+        return folder.name
+    paths = [folder.parts, *namesakes]
+    shortest = min(map(len, paths))
+    start = next((i for i in range(shortest) if len({path[i] for path in paths}) > 1), shortest)
+    end = next((i for i in range(shortest - start) if len({path[-1 - i] for path in paths}) > 1), shortest - start)
+    return "/".join(folder.parts[start : len(folder.parts) - end]) or folder.name
 
 
 def places_of(run: RunFolder) -> set[tuple[str, str, bool]]:

@@ -6,9 +6,10 @@
   const AROUND = "100% 0px"; // how near is near: a window's height above and below it
   const root = document.documentElement, style = getComputedStyle(root);
   const dark = matchMedia("(prefers-color-scheme: dark)");
+  const read = (name) => style.getPropertyValue(name).trim();
   const filled = (value) => {
     if (typeof value === "string") {
-      return value.replace(/^var\((--[\w-]+)\)$/, (_, name) => style.getPropertyValue(name).trim());
+      return value.replace(/^var\((--[\w-]+?)(?:-(band|faint))?\)$/, (_, name, shade) => read(name) + (shade ? read(`--${shade}`) : ""));
     }
     if (Array.isArray(value)) return value.map(filled);
     if (value !== null && typeof value === "object") {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .folders import RunFolder
 from .markup import Html, element, join
 from .scores import Gain, Score
-from .wording import chance, colour_name, interval, percent, rule_name, sample_size, signed, signed_interval
+from .wording import chance, interval, percent, rule_name, sample_size, signed, signed_interval
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def labelled(run: RunFolder) -> Html:
     """A run's label behind its method's colour."""
-    return join([element("i", class_=f"swatch {colour_name(run.method)}", aria_hidden="true"), run.label])
+    return join([element("i", class_=f"swatch {run.colour}", aria_hidden="true"), run.label])
 
 
 def breakable(name: str) -> Html:

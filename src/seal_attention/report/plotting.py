@@ -11,7 +11,7 @@ import html
 from typing import Any
 
 from .folders import RunFolder
-from .wording import PREFIXED, colour_name
+from .wording import PREFIXED
 
 SYMBOLS = {
     "base": "circle",
@@ -26,7 +26,7 @@ OFF_THE_SQUARES = {"ticks": "outside", "ticklen": 4, "tickcolor": "rgba(0,0,0,0)
 
 
 def colour(run: RunFolder, shade: str = "") -> str:
-    return f"var(--{colour_name(run.method)}{shade})"
+    return f"var(--{run.colour}{shade})"
 
 
 def dash(run: RunFolder) -> str:
