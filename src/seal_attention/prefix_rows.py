@@ -129,11 +129,11 @@ class PrefixRows:
         key: torch.Tensor,
         value: torch.Tensor,
         scale: float,
-        reading: Callable[[RowsLayer, torch.Tensor, float], NearKeys] | None = None,
+        reading: Callable[[RowsLayer, torch.Tensor, float], NearKeys] = NearKeys,
     ) -> torch.Tensor:
         """What the attention function hands on: (1, heads, rows, size) each -> (1, rows, heads, value_size).
 
-        `reading` says how a layer's keys are read, where it is not as they are.
+        `reading` says how a layer's keys are read: past the window not as they are.
         """
         written, self.written = self.written, None
         if written is None or key is not written[1] or value is not written[2]:
@@ -141,7 +141,7 @@ class PrefixRows:
             return value.new_zeros(1, query.shape[2], query.shape[1], value.shape[-1])
         layer = written[0]
         unfilled = torch.arange(layer.own_keys.shape[-1]) > self.counts[:, None]
-        return layer.attended((reading or NearKeys)(layer, query, scale), list(map(len, self.groups)), unfilled)[None]
+        return layer.attended(reading(layer, query, scale), list(map(len, self.groups)), unfilled)[None]
 
 
 class RowsLayer(DynamicLayer):

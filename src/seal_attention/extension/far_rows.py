@@ -28,7 +28,8 @@ class FarRows:
     def __init__(self, rule: Rule, rotation: Rotation, rows: PrefixRows) -> None:
         self.rule, self.rotation, self.rows = rule, rotation, rows
         queries = rows.positions[None].split(list(map(len, rows.groups)), 1)
-        self.layouts = [Layout(rule, own, keys, False) for own, keys in zip(queries, rows.standing, strict=True)]
+        asked = zip(queries, rows.standing, strict=True)
+        self.layouts = [Layout(rule, own, keys, causal=False) for own, keys in asked]
 
     @functools.cached_property
     def near(self) -> bool:
