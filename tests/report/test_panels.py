@@ -11,13 +11,14 @@ import pytest
 from fabricated import CURVES, evaluation, tuning
 from reading import FORTY, answers, page_of, panel_of
 
+from seal_attention.extension.parsing import parse
 from seal_attention.report.boards import exhibits_of
 from seal_attention.report.folders import read_runs
 from seal_attention.report.headline import finding_of
 from seal_attention.report.panels import base_of, panels_of
 from seal_attention.report.sections.answers import ranked
 from seal_attention.report.sizes import Size
-from seal_attention.report.wording import bare_percent
+from seal_attention.report.wording import bare_percent, extension_name
 
 
 def test_accuracy_has_its_wilson_interval(tmp_path: Path) -> None:
@@ -60,6 +61,33 @@ def test_headline_is_of_the_longest_size_and_not_of_the_prettiest(tmp_path: Path
         "smollm2-135m gets 1\u00a0% of answers right at 160\u00a0lines; with SEAL-C, 84\u00a0%."
         in page_of(tmp_path, *runs).text
     )
+
+
+def test_headline_says_what_the_base_ran_under_and_lengths_as_they_are_typed(tmp_path: Path) -> None:
+    extend = "self-extend:32768"
+    runs = [evaluation(tmp_path / method, method, questions=100, extend=extend) for method in ("base", "seal-c")]
+    text = page_of(tmp_path, *runs).text
+    assert (
+        "smollm2-135m with self-extend:32k gets 1\u00a0% of answers right at 160\u00a0lines; "
+        "with SEAL-C, self-extend:32k, 84\u00a0%."
+    ) in text
+    assert f"SEAL-C, {extend}" not in text
+    alone = page_of(tmp_path, evaluation(tmp_path / "plain", "base", questions=100), runs[1]).text
+    assert "smollm2-135m gets 1\u00a0% of answers right at 160\u00a0lines; with SEAL-C, self-extend:32k, 84" in alone
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("ntk:4", "ntk:4"),
+        ("yarn:2.5", "yarn:2.5"),
+        ("self-extend:5000", "self-extend:5000"),
+        ("self-extend:group=6,window=1024", "self-extend:group=6,window=1k"),
+    ],
+)
+def test_an_extension_is_shown_as_it_can_be_typed(given: str, shown: str) -> None:
+    assert extension_name(given) == shown
+    assert parse(shown) == parse(given)
 
 
 def test_headline_passes_over_sizes_at_which_nobody_was_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

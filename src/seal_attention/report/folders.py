@@ -15,7 +15,7 @@ from ..samples import Prediction
 from .head_map import HeadMap, head_map
 from .naming import named
 from .probes import Probe, probe_of
-from .wording import KIND_NAMES, METHOD_NAMES, colour_name, listed, method_name
+from .wording import KIND_NAMES, METHOD_NAMES, colour_name, extension_name, listed, method_name
 
 PREDICTIONS, STEPS, ADAPTER = "predictions.jsonl", "steps.jsonl", "adapter/seal.json"
 COMMANDS = ("eval", "tune", "probe")
@@ -85,10 +85,15 @@ class RunFolder:
         return {prediction.task for prediction in self.predictions}
 
     @property
+    def extension(self) -> str:
+        """The window extension that it ran under, as it is typed; empty where there was none."""
+        return extension_name(str(self.settings.get("extend") or ""))
+
+    @property
     def dialled_method(self) -> str:
         """The method's name, with its window extension, and its strength where not 1; of a probe its kind first."""
-        strength, extend = self.settings.get("strength", 1), self.settings.get("extend")
-        name = f"{method_name(self.method)}, {extend}" if extend else method_name(self.method)
+        strength = self.settings.get("strength", 1)
+        name = ", ".join(filter(None, (method_name(self.method), self.extension)))
         dialled = name if strength == 1 or self.method.startswith("base") else f"{name}, strength {strength}"
         return " of ".join(filter(None, (self.kind, "" if self.kind and self.method == "base" else dialled)))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from .boards import Board, Exhibit
 from .folders import RunFolder
 from .markup import Html, element
+from .panels import base_of
 from .parts import labelled
 from .scores import EFFECTIVE, Gain
 from .sizes import TOKENS, Size
@@ -68,7 +69,8 @@ def finding(exhibits: Sequence[Exhibit]) -> tuple[list[str], str, Html]:
         gain, exhibit = found.gain, found.exhibit
         best = element("span", percent(gain.after), class_=found.run.colour)
         base = element("span", percent(gain.before), class_="base")
-        sentence = [*_what(exhibit, found.size, base, several), f"; with {found.run.label}, ", best]
+        under = base_run.extension if (base_run := base_of(found.run, exhibit.runs)) else ""
+        sentence = [*_what(exhibit, found.size, base, several, under), f"; with {found.run.label}, ", best]
         test = f", {chance(gain.p_value)}" if gain.p_value is not None else ""
         ground = (
             f"Measured on the {count(gain.n, 'question')} that both answered{_at(found)}: "
@@ -144,10 +146,13 @@ def _noun(exhibit: Exhibit) -> str:
     return "length" if exhibit.unit == TOKENS else "size"
 
 
-def _what(exhibit: Exhibit, size: Size, share: Html, several: bool, method: str = "") -> list[str]:
-    """`MODEL gets 3 % of answers right at 160 lines`, or what it averages or scores; with the task among several."""
+def _what(exhibit: Exhibit, size: Size, share: Html, several: bool, under: str = "") -> list[str]:
+    """`MODEL gets 3 % of answers right at 160 lines`, or what it averages or scores; with the task among several.
+
+    `under`: what the model ran with, a method or a window extension.
+    """
     place = f" at {size.name}" if size.unit else ""
-    who = f"{exhibit.model} with {method}" if method else exhibit.model
+    who = f"{exhibit.model} with {under}" if under else exhibit.model
     if isinstance(exhibit, Board):
         return [f"{who} averages ", share, f" on {exhibit.task}{place}"]
     if exhibit.binary:

@@ -104,7 +104,7 @@ def base_of(run: RunFolder, runs: Sequence[RunFolder]) -> RunFolder | None:
     tuned = not run.method.startswith("base")
     base = "base-prefixed" if tuned and run.method.endswith(PREFIXED) else "base"
     bases = [other for other in runs if other.method == base and run.method != "base"]
-    bases.sort(key=lambda other: other.settings.get("extend") != run.settings.get("extend"))
+    bases.sort(key=lambda other: other.extension != run.extension)
     return next(iter(bases), None)
 
 

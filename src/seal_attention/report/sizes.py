@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..samples import tokens_name
 from .wording import SPACE, count
 
 TOKENS, DEPTH = "length", "depth"  # the keys of a cell that every task may have
@@ -33,9 +34,7 @@ class Size:
     @property
     def short(self) -> str:
         """The size where a heading says the unit: `20`, `4k`."""
-        if self.unit == TOKENS and self.amount and self.amount % 1024 == 0:
-            return f"{self.amount // 1024}k"
-        return f"{self.amount:,}"
+        return tokens_name(self.amount) if self.unit == TOKENS else f"{self.amount:,}"
 
 
 def size_of(cell: Mapping[str, int]) -> Size:

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+from ..samples import tokens_name
 
 PREFIXED = "-prefixed"  # ends the name of a method whose runs were given the answer's first words
 METHOD_NAMES = {
@@ -40,6 +43,11 @@ def method_name(method: str) -> str:
     """How a method is written on the page; an unknown one as it stands."""
     plain = method.removesuffix(PREFIXED)
     return METHOD_NAMES.get(plain, plain) + method[len(plain) :]
+
+
+def extension_name(extend: str) -> str:
+    """A window extension as it is typed at its shortest: `self-extend:32768` -> `self-extend:32k`."""
+    return re.sub(r"\d+", lambda found: tokens_name(int(found[0])).replace(",", ""), extend)
 
 
 def colour_name(method: str) -> str:
