@@ -16,7 +16,7 @@ import torch
 
 from .models import LoadedModel
 from .packing import packs
-from .prompts import Encoder, Example
+from .prompts import Encoder, Example, require_fit
 from .samples import Sample
 from .shared_prefix import forgets
 
@@ -197,10 +197,11 @@ def plan(
     """Tokens, memory (GB) and seconds of tuning on so many contexts like the sample, and of asking them once.
 
     `questions` are those of all contexts, of which each reading takes its share. On a CPU `tuning_memory_gb` is all of
-    it; beside a GPU's there is `host_memory_gb`.
+    it; beside a GPU's there is `host_memory_gb`. UsageError where the sample exceeds the model's window.
     """
     encoder = Encoder(model.tokenizer)
     whole = encoder.encode(sample)
+    require_fit(whole, model.window)
     example = whole if readings == 1 else encoder.encode(sample.share(0, readings))
     shapes = Shapes.of(model, dtype, device)
     memory = tuning_memory(shapes, Step.of(model, example, batch), checkpoint, offload)

@@ -99,6 +99,17 @@ def test_plan_says_what_a_job_will_take(seal: Seal) -> None:
     assert "host_memory_gb" not in planned  # a CPU's memory is one
 
 
+def test_plan_refuses_what_tuning_would_and_knows_longer_windows(seal: Seal) -> None:
+    asked = ("plan", "model", "--lines", 40, "--questions", 2, "--window", "512", "--json")
+    refused = seal(*asked)
+    assert refused.returncode == 2
+    assert "the model's window is 512; ask for a shorter" in refused.stderr
+    for extend, reach in {"ntk:8": 4096, "self-extend:4k": 4096}.items():
+        planned = json.loads(seal(*asked, "--extend", extend).stdout)
+        assert planned["window"] >= reach
+        assert planned["longest_prompt"] > 512
+
+
 def test_plan_counts_readings_and_the_choice_of_a_rate_and_encodes_no_more_than_it_needs(
     seal: Seal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

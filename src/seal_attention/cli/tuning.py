@@ -214,6 +214,8 @@ def plan(
     batch: Annotated[int, typer.Option(help="Questions of a context that run at a time.")] = 8,
     checkpoint: Annotated[bool, typer.Option("--checkpoint", help="As in `seal tune`.")] = False,
     offload: Annotated[bool, typer.Option("--offload", help="As in `seal tune`.")] = False,
+    extend: Extend = None,
+    window: Window = None,
     dtype: Dtype = "auto",
     device: Device = "auto",
     revision: Revision = None,
@@ -222,6 +224,7 @@ def plan(
 ) -> None:
     """Say before a long job what it will take: tokens, estimated peak memory and time on this machine."""
     from .. import devices, models, planning
+    from ..extension import extended
     from ..prompts import Encoder
     from ..tasks.mixture import mixed
     from ..tuning import rate_search
@@ -230,7 +233,8 @@ def plan(
     # Refused as `seal tune` would refuse them.
     settings = TuneSettings("seal-c", _rate(lr, "seal-c"), False, readings, batch, checkpoint, offload)
     target = devices.pick_device(device)
-    bare = models.skeleton(model, models.local_folder(model, revision), trust_remote_code=trust)
+    skeleton = models.skeleton(model, models.local_folder(model, revision), trust_remote_code=trust)
+    bare = extended(skeleton, **window_settings(extend, window))
     selection = Selection(task, lines, length, depths, questions, haystack=haystack, data=data, tuning=True)
     encoder = Encoder(bare.tokenizer)
     cells, shares = _cells(selection, encoder)

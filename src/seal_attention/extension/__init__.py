@@ -32,7 +32,7 @@ class Extension(Protocol):
         """The window that it gives, in tokens."""
 
 
-def extended(model: LoadedModel, extend: str | None, native_window: int | None = None) -> LoadedModel:
+def extended(model: LoadedModel, extend: str | None = None, native_window: int | None = None) -> LoadedModel:
     """The model, its window held down to `native_window` tokens and then extended as `extend` says; None leaves it so.
 
     The model's `native_window` is then what the extension scales from, its `window` what the extension reaches.
