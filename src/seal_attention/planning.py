@@ -8,6 +8,7 @@ what the interpreter takes on this very process. docs/memory.md holds the formul
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,7 +184,8 @@ def measured_rate(shapes: Shapes, dtype: torch.dtype, device: torch.device) -> f
 
 def plan(
     model: LoadedModel,
-    sample: Sample,
+    samples: Sequence[Sample],
+    shares: Sequence[float],
     dtype: torch.dtype,
     device: torch.device,
     *,
@@ -194,17 +196,21 @@ def plan(
     offload: bool = False,
     readings: int = 1,
 ) -> dict[str, Any]:
-    """Tokens, memory (GB) and seconds of tuning on so many contexts like the sample, and of asking them once.
+    """Tokens, memory (GB) and seconds of tuning on so many contexts like the samples, and of asking them once.
 
-    `questions` are those of all contexts, of which each reading takes its share. On a CPU `tuning_memory_gb` is all of
-    it; beside a GPU's there is `host_memory_gb`. UsageError where the sample exceeds the model's window.
+    `shares` are those of the contexts that are like each sample, in any unit; the memory is that of the sample which
+    takes most. `questions` are those of all contexts, of which each reading takes its share. On a CPU
+    `tuning_memory_gb` is all of it; beside a GPU's there is `host_memory_gb`. UsageError where a sample exceeds the
+    model's window.
     """
     encoder = Encoder(model.tokenizer)
-    whole = encoder.encode(sample)
-    require_fit(whole, model.window)
-    example = whole if readings == 1 else encoder.encode(sample.share(0, readings))
+    wholes = [encoder.encode(sample) for sample in samples]
+    for whole in wholes:
+        require_fit(whole, model.window)
+    examples = wholes if readings == 1 else [encoder.encode(sample.share(0, readings)) for sample in samples]
     shapes = Shapes.of(model, dtype, device)
-    memory = tuning_memory(shapes, Step.of(model, example, batch), checkpoint, offload)
+    steps = [Step.of(model, example, batch) for example in examples]
+    memory = max((tuning_memory(shapes, step, checkpoint, offload) for step in steps), key=lambda peak: peak.device)
     host = memory.host + process_memory(shapes)
     peaks = (
         {"tuning_memory_gb": memory.device + host}
@@ -215,7 +221,11 @@ def plan(
         }
     )
     rate = EFFICIENCY * measured_rate(shapes, dtype, device)
-    steps = contexts * readings
+    held = [contexts * share / sum(shares) for share in shares]
+    times = 3.0 if checkpoint else 2.0
+    tuning = sum(passes(shapes, example, times) * count for example, count in zip(examples, held, strict=True))
+    asking = sum(passes(shapes, whole, 1.0) * count for whole, count in zip(wholes, held, strict=True))
+    tokens = sum(example.tokens * count for example, count in zip(examples, held, strict=True))
     return {
         "model": model.name,
         "window": model.window,
@@ -224,10 +234,10 @@ def plan(
         "scales": {"seal-h": shapes.layers * shapes.heads, "seal-c": shapes.layers * shapes.heads * shapes.head_size},
         "contexts": contexts,
         "questions": questions,
-        "longest_prompt": whole.longest_prompt,
-        "tokens": example.tokens * steps,
+        "longest_prompt": max(whole.longest_prompt for whole in wholes),
+        "tokens": round(tokens * readings),
         "weights_gb": round((shapes.parameters + shapes.embeddings) * shapes.item / 1e9, 2),
         **{name: round(size / 1e9, 2) for name, size in peaks.items()},
-        "tuning_seconds": round(passes(shapes, example, 3.0 if checkpoint else 2.0) * steps / rate),
-        "asking_seconds": round(passes(shapes, whole, 1.0) * contexts / rate),
+        "tuning_seconds": round(tuning * readings / rate),
+        "asking_seconds": round(asking / rate),
     }

@@ -110,6 +110,16 @@ def test_plan_refuses_what_tuning_would_and_knows_longer_windows(seal: Seal) -> 
         assert planned["longest_prompt"] > 512
 
 
+def test_plan_counts_every_size_and_refuses_where_one_does_not_fit(seal: Seal) -> None:
+    asked = ("plan", "model", "--questions", 2, "--json", "--lines")
+    short, both, long = (json.loads(seal(*asked, lines).stdout) for lines in ("4", "4,16", "16"))
+    assert both["tokens"] == (short["tokens"] + long["tokens"]) / 2
+    assert both["longest_prompt"] == long["longest_prompt"] > short["longest_prompt"]
+    refused = seal(*asked, "4,16", "--window", "800")
+    assert refused.returncode == 2
+    assert "lines=16-train-0-0 needs" in refused.stderr
+
+
 def test_plan_counts_readings_and_the_choice_of_a_rate_and_encodes_no_more_than_it_needs(
     seal: Seal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -227,6 +227,7 @@ def plan(
     from ..extension import extended
     from ..prompts import Encoder
     from ..tasks.mixture import mixed
+    from ..tasks.sizing import fitted
     from ..tuning import rate_search
     from ..tuning.loop import TuneSettings
 
@@ -238,12 +239,13 @@ def plan(
     selection = Selection(task, lines, length, depths, questions, haystack=haystack, data=data, tuning=True)
     encoder = Encoder(bare.tokenizer)
     cells, shares = _cells(selection, encoder)
-    (first,) = mixed(cells, shares, 1, 0, encoder.budget)
+    firsts = [fitted(cell, encoder.budget, 0, "train", 0) for cell in cells]
     held_out = rate_search.HELD_OUT if lr == rate_search.AUTO else 0
     drawn = mixed(cells, shares, samples + held_out, 0, lambda sample: 0)  # counted only, so not fitted to their tokens
     facts = planning.plan(
         bare,
-        first,
+        firsts,
+        shares,
         devices.pick_dtype(dtype, target),
         target,
         contexts=samples,

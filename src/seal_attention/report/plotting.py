@@ -2,8 +2,8 @@
 """A method -> its colour, marker and dash in every figure; and the look that all figures share.
 
 Colours are CSS variables (`var(--seal-c)`), filled in by page.js when a figure is drawn, so page.css alone decides how
-a method looks, by day and by night. A method also has its own marker: colour is never the only
-sign. Later runs of one method keep its marker and have a colour and a dash of their own.
+a method looks, by day and by night. A method also has its own marker: colour is never the only sign.
+Later runs of one method keep its marker and have a colour and a dash of their own.
 """
 
 from __future__ import annotations
