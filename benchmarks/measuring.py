@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from seal_attention import adapters, models
+from seal_attention import adapters, loading
 from seal_attention.devices import peak_memory
 from seal_attention.models import LoadedModel
 from seal_attention.prompts import Encoder, Example
@@ -36,7 +36,7 @@ class Loaded:
 
 def load_model() -> Loaded:
     """The embedded model on the CPU, each weight read once: a file that is only mapped would count later."""
-    model = models.load(device="cpu")
+    model = loading.load(device="cpu")
     with torch.no_grad():
         model.model(input_ids=torch.tensor([[0, 1, 2, 3]]))
     forget_peak()

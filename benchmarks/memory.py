@@ -21,13 +21,13 @@ from typing import Any
 
 def take_steps(length: str, questions: int, checkpoint: bool, steps: int) -> None:
     """Tuning steps at that length; a second one finds the memory as the first left it."""
-    from seal_attention import adapters, models
+    from seal_attention import adapters, loading
     from seal_attention.objective import accumulate_gradients
     from seal_attention.prompts import Encoder
     from seal_attention.tasks.selection import Selection
     from seal_attention.tasks.sizing import fitted
 
-    model = models.load(dtype="bfloat16", device="cpu")
+    model = loading.load(dtype="bfloat16", device="cpu")
     encoder, adapter = Encoder(model.tokenizer), adapters.create("seal-c", model)
     (task,) = Selection("lines", lengths=length, questions=questions, tuning=True).cells(encoder.budget)
     with adapter.attached(model):

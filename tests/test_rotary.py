@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import tiny
-from seal_attention import models
+from seal_attention import loading
 from seal_attention.errors import UsageError
 from seal_attention.extension import extended
 from seal_attention.generation import answer_questions
@@ -132,7 +132,7 @@ def test_the_window_in_use_decides_and_the_configuration_keeps_both(family: str)
 
 def test_a_folder_is_loaded_so_and_the_window_option_holds_it_down(tmp_path: Path, example: Example) -> None:
     folder = tiny.save("phi3", tmp_path, torch.float64, **settings("phi3", 83))
-    model = models.load(str(folder), dtype="float64", device="cpu")
+    model = loading.load(str(folder), dtype="float64", device="cpu")
     own = tiny.from_config(settings("phi3", 83), torch.float64)
     assert apart(full(model.model, example), full(own, example)) > 1  # its window is longer: all prompts by long ones
     held = extended(model, None, 83)

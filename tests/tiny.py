@@ -18,7 +18,8 @@ from torch.overrides import TorchFunctionMode
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from seal_attention.embedded import quiet_transformers
-from seal_attention.models import LoadedModel, pick_attention, prefer_blockwise
+from seal_attention.loading import pick_attention, prefer_blockwise
+from seal_attention.models import LoadedModel
 from seal_attention.projections import find_output_projections
 from seal_attention.prompts import Encoder, Example, joined
 from seal_attention.samples import Question, Sample
@@ -140,7 +141,7 @@ def from_config(settings: dict[str, Any], dtype: torch.dtype, seed: int = 0) -> 
 
 
 def load(family: str, dtype: torch.dtype = torch.float32, seed: int = 0, **changes: Any) -> LoadedModel:
-    """A tiny model of one's own, as `models.load` would give it; `changes` go into its configuration."""
+    """A tiny model of one's own, as `loading.load` would give it; `changes` go into its configuration."""
     name = f"tiny {family}"
     model = from_config({**(FAMILIES | UNSHAREABLE)[family], **changes}, dtype, seed)
     return LoadedModel(name, model, tokenizer(), find_output_projections(model, name))
@@ -153,7 +154,7 @@ def shared(family: str, dtype: torch.dtype = torch.float64) -> LoadedModel:
 
 
 def save(family: str, folder: Path, dtype: torch.dtype = torch.float32, seed: int = 0, **changes: Any) -> Path:
-    """A model folder with its tokenizer, for `models.load` and the command line."""
+    """A model folder with its tokenizer, for `loading.load` and the command line."""
     with quiet_transformers():
         from_config({**FAMILIES[family], **changes}, dtype, seed).save_pretrained(folder)
     tokenizer().save_pretrained(folder)

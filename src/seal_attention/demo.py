@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import adapters, models
+from . import adapters, loading
 from .embedded import DEFAULT_MODEL
 from .evaluation.cells import Cell
 from .evaluation.local import Job, evaluate_together
@@ -99,7 +99,7 @@ class Demo:
         """The model, loaded when the first stage needs it."""
         if self.loaded is None:
             self.on_stage(f"loading {self.settings.model} (the first time it is converted too, about 20 seconds)")
-            self.loaded = models.load(self.settings.model, dtype=self.settings.dtype, device=self.settings.device)
+            self.loaded = loading.load(self.settings.model, dtype=self.settings.dtype, device=self.settings.device)
         return self.loaded
 
     def evaluated(self, methods: Sequence[str], adapter_folder: Path | None) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import psutil
 import torch
 
 from .errors import UsageError
-from .runs import PROCESS
+from .processes import PROCESS
 
 STATUS = Path("/proc/self/status")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}

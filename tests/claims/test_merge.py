@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import tiny
 from adapting import logits, randomised
-from seal_attention import adapters, models
+from seal_attention import adapters, loading
 from seal_attention.adapters import WEIGHTS_FILE
 from seal_attention.errors import UsageError
 from seal_attention.export.merge import merge, verify
@@ -21,7 +21,7 @@ from seal_attention.export.merge import merge, verify
 def prepared(tmp_path: Path, family: str, method: str, dtype: torch.dtype = torch.float32) -> tuple[Path, Path]:
     """A model folder and an adapter folder for it."""
     folder = tiny.save(family, tmp_path / "base", dtype)
-    model = models.load(str(folder), dtype="float32", device="cpu")
+    model = loading.load(str(folder), dtype="float32", device="cpu")
     adapters.save(randomised(method, model), tmp_path / "adapter", model, {})
     return folder, tmp_path / "adapter"
 
@@ -30,10 +30,10 @@ def prepared(tmp_path: Path, family: str, method: str, dtype: torch.dtype = torc
 @pytest.mark.parametrize("method", ["seal-h", "seal-c"])
 def test_merged_equals_adapted(tmp_path: Path, family: str, method: str) -> None:
     folder, adapter = prepared(tmp_path, family, method)
-    base = models.load(str(folder), dtype="float32", device="cpu")
+    base = loading.load(str(folder), dtype="float32", device="cpu")
     unadapted = logits(base)
     merge(str(folder), adapter, tmp_path / "merged")
-    merged = models.load(str(tmp_path / "merged"), dtype="float32", device="cpu")
+    merged = loading.load(str(tmp_path / "merged"), dtype="float32", device="cpu")
     applied = adapters.load(adapter, base)
     with applied.attached(base):
         torch.testing.assert_close(logits(merged), logits(base), rtol=1e-4, atol=1e-4)
@@ -50,7 +50,7 @@ def test_a_model_that_sees_is_merged_by_the_older_and_the_newer_names_of_its_ten
     assert changed == [f"{older}layers.{layer}.self_attn.o_proj.weight" for layer in (0, 1)]
     before, after = load_file(file), load_file(tmp_path / "merged" / "model.safetensors")
     assert {name for name in before if not torch.equal(before[name], after[name])} == set(changed)
-    base, merged = (models.load(str(path), dtype="float64", device="cpu") for path in (folder, tmp_path / "merged"))
+    base, merged = (loading.load(str(path), dtype="float64", device="cpu") for path in (folder, tmp_path / "merged"))
     applied = adapters.load(adapter, base)
     with tiny.Float64():
         unadapted = logits(base)
@@ -93,15 +93,15 @@ def test_only_the_output_projections_change_and_they_by_one_rounding(tmp_path: P
 
 def test_a_sharded_model_keeps_its_shards_and_index(tmp_path: Path) -> None:
     folder, adapter = prepared(tmp_path, "llama", "seal-h")
-    model = models.load(str(folder), dtype="float32", device="cpu").model
+    model = loading.load(str(folder), dtype="float32", device="cpu").model
     (folder / "model.safetensors").unlink()
     model.save_pretrained(folder, max_shard_size="20KB")
     merge(str(folder), adapter, tmp_path / "merged")
     shards = sorted(path.name for path in folder.glob("*.safetensors"))
     assert len(shards) > 1
     assert sorted(path.name for path in (tmp_path / "merged").glob("*.safetensors")) == shards
-    merged = models.load(str(tmp_path / "merged"), dtype="float32", device="cpu")
-    base = models.load(str(folder), dtype="float32", device="cpu")
+    merged = loading.load(str(tmp_path / "merged"), dtype="float32", device="cpu")
+    base = loading.load(str(folder), dtype="float32", device="cpu")
     with adapters.load(adapter, base).attached(base):
         torch.testing.assert_close(logits(merged), logits(base), rtol=1e-4, atol=1e-4)
 

@@ -15,7 +15,7 @@ from adapting import randomised
 from commanding import Seal
 from seal_attention import adapters
 from seal_attention.cli import app
-from seal_attention.models import load
+from seal_attention.loading import load
 from seal_attention.tasks.lines import Lines
 
 ASKED = ("--lines", 2, "--n", 2, "--dtype", "float32")

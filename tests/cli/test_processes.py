@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 import tiny
-from seal_attention import adapters, models
+from seal_attention import adapters, loading
 from seal_attention.objective import accumulate_gradients
 from seal_attention.prompts import Encoder
 from seal_attention.tasks.lines import Lines
@@ -45,7 +45,7 @@ def test_two_processes_take_the_mean_step_of_their_contexts_and_write_one_run(tm
     assert (json.loads(printed)["steps"], nothing) == (2, "")
     assert len((tmp_path / "run" / "steps.jsonl").read_text().splitlines()) == 2
 
-    model = models.load(str(tmp_path / "model"), dtype="float64")
+    model = loading.load(str(tmp_path / "model"), dtype="float64")
     adapter = adapters.create("seal-c", model)
     parameters = adapter.parameters()
     optimizer = torch.optim.AdamW(parameters.values(), lr=0.01, weight_decay=0.0)

@@ -14,7 +14,7 @@ import pytest
 
 import tiny
 from adapting import randomised
-from seal_attention import adapters, models
+from seal_attention import adapters, loading
 from seal_attention.__main__ import main
 from seal_attention.export import merge
 from seal_attention.extension import extended, parse
@@ -86,7 +86,7 @@ APPLYING = {  # every kind of command that takes an adapter; lm-eval itself may 
 def test_an_adapter_under_another_window_or_extension_is_used_with_a_warning(
     command: str, seal: Seal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = extended(models.load("model", dtype="float32", device="cpu"), "yarn:8", 128)
+    model = extended(loading.load("model", dtype="float32", device="cpu"), "yarn:8", 128)
     adapters.save(randomised("seal-c", model), tmp_path / "tuned", model, {})
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "a.txt").write_text("The register of line crimson-maple holds 4821. " * 3)

@@ -11,7 +11,7 @@ import torch
 
 import tiny
 from adapting import logits, randomised
-from seal_attention import adapters, models
+from seal_attention import adapters, loading, models
 from seal_attention.errors import UsageError
 from seal_attention.export.merge import RECORD, merge, verify
 from seal_attention.extension import extended
@@ -22,7 +22,7 @@ NATIVE = 64
 def prepared(tmp_path: Path, family: str, extend: str) -> tuple[Path, models.LoadedModel, adapters.Adapter]:
     """A model folder, the model extended from a window held down, and an adapter tuned under that, in `adapter`."""
     folder = tiny.save(family, tmp_path / "base")
-    model = extended(models.load(str(folder), dtype="float32", device="cpu"), extend, NATIVE)
+    model = extended(loading.load(str(folder), dtype="float32", device="cpu"), extend, NATIVE)
     adapter = randomised("seal-c", model)
     adapters.save(adapter, tmp_path / "adapter", model, {})
     return folder, model, adapter
@@ -41,7 +41,7 @@ def prepared(tmp_path: Path, family: str, extend: str) -> tuple[Path, models.Loa
 def test_merged_and_read_again_it_is_the_extended_model(tmp_path: Path, family: str, extend: str) -> None:
     folder, model, adapter = prepared(tmp_path, family, extend)
     merge(str(folder), tmp_path / "adapter", tmp_path / "merged", extend=extend, native_window=NATIVE)
-    merged = models.load(str(tmp_path / "merged"), dtype="float32", device="cpu")
+    merged = loading.load(str(tmp_path / "merged"), dtype="float32", device="cpu")
     with adapter.attached(model):
         torch.testing.assert_close(logits(merged), logits(model), rtol=1e-4, atol=1e-4)
     assert verify(model, adapter, merged, [tiny.sample()])["greedy_agreement"] == 1.0
@@ -65,14 +65,14 @@ def test_a_config_in_the_words_of_transformers_4_keeps_them(tmp_path: Path, exte
     assert (written["rope_scaling"] or {"rope_type": "default"})["rope_type"] == scaled["rope_type"]
     del written["rope_parameters"]  # which nothing older than transformers 5 reads
     (tmp_path / "merged" / "config.json").write_text(json.dumps(written))
-    assert models.load(str(tmp_path / "merged"), device="cpu").model.config.rope_parameters == scaled
+    assert loading.load(str(tmp_path / "merged"), device="cpu").model.config.rope_parameters == scaled
 
 
 def test_an_adapter_tuned_under_an_extension_asks_for_it(tmp_path: Path) -> None:
     folder, model, _ = prepared(tmp_path, "llama", "ntk:4")
     noted = json.loads((tmp_path / "adapter" / "seal.json").read_text())["extension"]
     assert noted == {"extend": "ntk:4", "native_window": 64, "window": 256}
-    base = models.load(str(folder), dtype="float32", device="cpu")
+    base = loading.load(str(folder), dtype="float32", device="cpu")
     with pytest.raises(UsageError, match=r"tuned under --extend ntk:4, .* add --extend ntk:4 --window 64"):
         adapters.load(tmp_path / "adapter", base)
     with pytest.raises(UsageError, match="tuned under --extend ntk:4"):
@@ -121,5 +121,5 @@ def test_what_works_within_attention_is_not_in_a_merged_model_which_says_so(tmp_
     note = entry["extension"]
     assert (note["extend"], note["window"], note["in_config"]) == (extend, reach, False)
     assert flags in note["serving"]
-    merged = extended(models.load(str(tmp_path / "merged"), dtype="float32", device="cpu"), extend, NATIVE)
+    merged = extended(loading.load(str(tmp_path / "merged"), dtype="float32", device="cpu"), extend, NATIVE)
     assert verify(model, adapter, merged, [tiny.sample()])["greedy_agreement"] == 1.0

@@ -27,7 +27,8 @@ from seal_attention.export.merge import merge
 from seal_attention.knowledge.harness import Examination, examine, rows_of, summary, task_manager
 from seal_attention.knowledge.perplexity import start_token, token_losses, windows
 from seal_attention.knowledge.plain_text import Document
-from seal_attention.models import LoadedModel, load
+from seal_attention.loading import load
+from seal_attention.models import LoadedModel
 from seal_attention.runs import Run
 
 needs_lm_eval = pytest.mark.skipif(

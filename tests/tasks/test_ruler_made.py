@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from seal_attention.errors import UsageError
-from seal_attention.models import load_tokenizer
+from seal_attention.loading import load_tokenizer
 from seal_attention.prompts import Encoder
 from seal_attention.samples import Sample
 from seal_attention.tasks import GROUPS, Wanted, find

@@ -51,10 +51,10 @@ def load_model(
     native_window: int | None = None,
 ) -> Any:
     """The model as the options describe it, its window held down and extended (options.window_settings)."""
-    from .. import models
+    from .. import loading
     from ..extension import extended
 
-    loaded = models.load(
+    loaded = loading.load(
         model, dtype=dtype, device=device, attention=attention, revision=revision, trust_remote_code=trust
     )
     return extended(loaded, extend, native_window)

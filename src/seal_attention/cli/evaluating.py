@@ -215,7 +215,7 @@ def _counted_by(tokenizer: str | None) -> Budget:
 
     @cache
     def encoder() -> Encoder:
-        from ..models import load_tokenizer
+        from ..loading import load_tokenizer
         from ..prompts import Encoder
 
         if tokenizer is None:

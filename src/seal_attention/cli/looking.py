@@ -52,7 +52,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Print a sample as the model reads it: decoded token ids, the answer that is learnt marked."""
-    from ..models import load_tokenizer
+    from ..loading import load_tokenizer
     from ..prompts import Encoder
     from ..tasks.sizing import fitted
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`seal probe` direct, retrieval, attention and agree: what heads write, copy and look at, and how measures agree."""
+"""`seal probe` direct, retrieval and attention: what heads write, copy and look at."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import typer
 
 from .. import console
 from ..errors import UsageError
-from ..runs import Run
 from ..tasks.selection import Selection
 from .options import (
     Attention,
@@ -33,7 +32,6 @@ from .options import (
     Task,
     Trust,
     Window,
-    default_folder,
     window_settings,
 )
 from .probing import Asked, AtWork, Subject, chosen, examples_of, open_probe, print_findings, probe, say
@@ -213,42 +211,6 @@ def attention_to_needle(
         needle = bars["series"][0]["values"]
         pairs = list(zip(bars["labels"], needle, strict=True))[:5]
         facts[f"to the needle, {phase}"] = ", ".join(f"{head} {share:.2f}" for head, share in pairs)
-    print_findings(run, facts, as_json)
-
-
-@probe.command()
-def agree(
-    runs: Annotated[list[Path], typer.Argument(help="Runs of `seal tune` and `seal probe` heads, fast, retrieval.")],
-    top: Annotated[str, typer.Option(help="How many of the top heads to compare; several with commas.")] = "10",
-    seed: Seed = 0,
-    out: Out = None,
-    as_json: Json = False,
-) -> None:
-    """How far learnt scales, ablation, first-order effects and retrieval scores put the heads in the same order."""
-    from ..probing.agreement import agreement, measures_of, source_digest
-    from ..tasks.sizing import parse_counts
-
-    tops = parse_counts("--top", top)
-    measures = [measure for folder in runs for measure in measures_of(folder)]
-    models = sorted({measure.model for measure in measures})
-    settings = {"probe": "agree", "model": ", ".join(models), "method": "base", "runs": [str(path) for path in runs],
-                "digests": [source_digest(path) for path in runs], "top": tops, "seed": seed}  # fmt: skip
-    found = agreement(measures, tops, seed)
-    run = Run.open(out or default_folder("probe-agree", "base", settings), "probe", settings)
-    if run.results is None:
-        run.finish({"probe": "agree", **found})
-    if len(models) > 1:
-        say(f"these runs name different models ({', '.join(models)}); compare heads of one model alone", as_json)
-    results = run.results or {}
-    facts = {
-        f"{pair['a']} ~ {pair['b']}": "in no order"
-        if pair["spearman"] is None
-        else f"{pair['spearman']:+.2f} ({pair['low']:+.2f} - {pair['high']:+.2f})"
-        for pair in results["correlations"]
-    }
-    for pair in results["overlap"]:
-        both = f"{pair['a']} and {pair['b']}, top {pair['top']}"
-        facts[both] = f"{pair['shared']} shared, {pair['expected']:.1f} by chance (p = {pair['p_value']:.2g})"
     print_findings(run, facts, as_json)
 
 

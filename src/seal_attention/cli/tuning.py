@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`seal tune` and `seal plan`, and `seal demo`, which is all of it in one sitting."""
+"""`seal tune`, and `seal plan`, which says what that will take."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -36,37 +34,6 @@ from .options import (
     default_folder,
     window_settings,
 )
-
-
-@app.command()
-def demo(
-    out: Annotated[Path, typer.Option(help="Folder of the demo's runs.")] = Path("runs/demo"),
-    quick: Annotated[
-        bool, typer.Option("--quick", help="A small form of it, under four minutes, to see that everything works.")
-    ] = False,
-    dtype: Dtype = "auto",
-    device: Device = "auto",
-    as_json: Json = False,
-) -> None:
-    """Run the whole method on the embedded model: evaluate, tune SEAL-H and SEAL-C, evaluate, merge, report."""
-    from dataclasses import replace
-
-    from ..demo import QUICK, DemoSettings, run_demo
-
-    settings = replace(QUICK if quick else DemoSettings(), dtype=dtype, device=device)
-    show = (lambda rows: None) if as_json else console.show_latest
-    tell = (lambda text: None) if as_json else console.say
-    tell(
-        f"line retrieval by {settings.model}: six stages, {len(settings.sizes)} sizes, {settings.cell_questions} "
-        f"questions a cell, two methods tuned on {settings.samples} contexts of {settings.tuned_lines} lines; "
-        "stop at any time, the same command goes on"
-    )
-    summary = run_demo(out, settings, console.Bars(as_json), show, tell)
-    if as_json:
-        print(json.dumps(summary))
-        return
-    console.show_grid(summary["rows"])
-    console.show_facts({"merged model": summary["merged"], "page": summary["report"], "summary": out / "summary.json"})
 
 
 @app.command()
@@ -140,8 +107,9 @@ def tune(
     from dataclasses import replace
 
     from ..devices import pick_device
+    from ..processes import PROCESS
     from ..prompts import Encoder
-    from ..runs import PROCESS, Run, plain
+    from ..runs import Run, plain
     from ..tasks.mixture import mixed
     from ..tasks.sizing import parse_counts
     from ..tuning import rate_search
@@ -223,7 +191,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Say before a long job what it will take: tokens, estimated peak memory and time on this machine."""
-    from .. import devices, models, planning
+    from .. import devices, loading, planning
     from ..extension import extended
     from ..prompts import Encoder
     from ..tasks.mixture import mixed
@@ -234,7 +202,7 @@ def plan(
     # Refused as `seal tune` would refuse them.
     settings = TuneSettings("seal-c", _rate(lr, "seal-c"), False, readings, batch, checkpoint, offload)
     target = devices.pick_device(device)
-    skeleton = models.skeleton(model, models.local_folder(model, revision), trust_remote_code=trust)
+    skeleton = loading.skeleton(model, loading.local_folder(model, revision), trust_remote_code=trust)
     bare = extended(skeleton, **window_settings(extend, window))
     selection = Selection(task, lines, length, depths, questions, haystack=haystack, data=data, tuning=True)
     encoder = Encoder(bare.tokenizer)

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, dot_natural_key, rename_source_key
 
-from .. import adapters, models
+from .. import adapters, loading
 from ..errors import SealError, UsageError
 from ..extension import extended
 from ..generation import answer_questions, stop_ids
@@ -66,11 +66,11 @@ def merge(
     the base is quantised or not in safetensors, or where `out` exists; SealError where it can't be written. `out`
     appears whole or not at all.
     """
-    source = models.local_folder(name, revision)
+    source = loading.local_folder(name, revision)
     _require_mergeable(name, source, adapter_folder)
     if out.exists():
         raise UsageError(f"--out {out} exists already; choose a new folder for the merged model")
-    bare = extended(models.skeleton(name, source), extend, native_window)
+    bare = extended(loading.skeleton(name, source), extend, native_window)
     places = _places(source, bare)
     own = fingerprint(
         bare.model.config, bare.projections, lambda projection: _read(places[projection.name], projection)

@@ -22,8 +22,9 @@ from ..devices import peak_memory
 from ..errors import SealError, UsageError
 from ..models import LoadedModel
 from ..objective import accumulate_gradients
+from ..processes import PROCESS
 from ..prompts import Encoder, Example, require_fit
-from ..runs import PROCESS, Run, Unwatched, Watcher
+from ..runs import Run, Unwatched, Watcher
 from ..samples import Sample
 from .spreading import drawn_positions
 from .state import TuningState

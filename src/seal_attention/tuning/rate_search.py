@@ -23,8 +23,9 @@ from .. import adapters
 from ..errors import UsageError
 from ..models import LoadedModel
 from ..packing import answer_logits
+from ..processes import PROCESS
 from ..prompts import Encoder, Example, require_fit
-from ..runs import PROCESS, Run, Unwatched, Watcher
+from ..runs import Run, Unwatched, Watcher
 from ..samples import Sample
 from ..shared_prefix import PrefixCache, chunk_for
 from .loop import NotFinite, TuneSettings, Tuning
