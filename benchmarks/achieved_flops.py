@@ -17,7 +17,6 @@ from seal_attention.samples import tokens_name
 
 MODULE = "achieved_flops"
 RATE = 3e-2
-ATTENTION_BACKWARD = 2.5  # of its forward: two products forward, five backward, one of them recomputed
 
 
 def comparisons(asked: Asked) -> list[Comparison]:
@@ -38,6 +37,8 @@ def seal(length: int, questions: int, contexts: int) -> Figures:
     import measuring
     from seal_attention import adapters
     from seal_attention.objective import accumulate_gradients
+    from seal_attention.planning import Operations
+    from seal_attention.shapes import Shapes
 
     loaded = measuring.load_model()
     model = loaded.model
@@ -54,34 +55,17 @@ def seal(length: int, questions: int, contexts: int) -> Figures:
             optimizer.step()
             seconds.append(time.perf_counter() - started)
     rates.append(matrix_product_rate(model))
-    achieved = [step_operations(model, example) / spent for example, spent in zip(examples, seconds[1:], strict=True)]
+    shapes = Shapes.of(model, model.model.dtype, model.device)
+    needed = [Operations.of(shapes, example).tuning(checkpoint=False) for example in examples]  # however it is done
+    achieved = [operations / spent for operations, spent in zip(needed, seconds[1:], strict=True)]
     return {
         "tokens": examples[0].tokens,
-        "operations": step_operations(model, examples[0]),
+        "operations": needed[0],
         "seconds_per_token": sum(seconds[1:]) / sum(example.tokens for example in examples),
         "flops": statistics.median(achieved),
         "machine_flops": max(rates),
         "share": statistics.median(achieved) / max(rates),
     }
-
-
-def step_operations(model: Any, example: Any) -> float:
-    """Floating-point operations that a step needs, however it is done.
-
-    Linears: 2 a parameter and token, forward and again for the gradient of their input. Attention: 4 a head, channel,
-    query and key, and 2.5 times that backward; causal halves where a token sees its own past. Logits of the answers.
-    """
-    from seal_attention.planning import Shapes
-
-    shapes = Shapes.of(model, model.model.dtype, model.device)
-    prefix = len(example.prefix_ids)
-    asked = [len(question.suffix_ids) + len(question.answer_ids) - 1 for question in example.questions]
-    answers = sum(len(question.answer_ids) for question in example.questions)
-    pairs = prefix * prefix / 2 + sum(count * (prefix + count / 2) for count in asked)
-    attention = 4 * shapes.heads * shapes.head_size * pairs * shapes.layers
-    linears = 2 * shapes.parameters * (prefix + sum(asked))
-    logits = 2 * shapes.embeddings * answers
-    return 2 * (linears + logits) + (1 + ATTENTION_BACKWARD) * attention
 
 
 def matrix_product_rate(model: Any, rows: int = 1024, seconds: float = 1.0) -> float:

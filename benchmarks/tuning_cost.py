@@ -127,7 +127,8 @@ def trainer(length: int, questions: int, peer_questions: int, method: str, check
 
 def _needed(model: Any, length: int, checkpoint: bool) -> int:
     """Bytes that a step of Trainer takes: what `seal plan` counts, and logits of every position."""
-    from seal_attention.planning import Shapes, Step, tuning_memory
+    from seal_attention.planned_memory import Step, tuning_memory
+    from seal_attention.shapes import Shapes
 
     shapes = Shapes.of(model, model.model.dtype, model.device)
     logits = LOGIT_BYTES * length * model.model.config.vocab_size

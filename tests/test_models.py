@@ -72,6 +72,17 @@ def test_every_layer_between_the_projections_is_walked(family_model: LoadedModel
         assert projection.module in list(layer.modules())
 
 
+def test_inner_parameters_are_all_but_the_embeddings_tied_or_not() -> None:
+    for tied in (True, False):
+        model = tiny.load("llama", tie_word_embeddings=tied)
+        named = dict(model.model.named_parameters())
+        assert ("lm_head.weight" in named) is not tied
+        inner = sum(
+            weight.numel() for name, weight in named.items() if ".layers." in name or name == "model.norm.weight"
+        )
+        assert model.inner_parameters == inner
+
+
 def test_a_vision_tower_is_left_alone() -> None:
     model = tiny.shared("gemma3-with-vision")
     assert any("vision" in name and name.endswith("out_proj") for name, _ in model.model.named_modules())

@@ -1,99 +1,71 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Claims about the plan's memory: terms that follow from shapes, and what each option takes away."""
+"""Claims about the plan's time: its operations are those that PyTorch counts while a model runs."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 import tiny
-from seal_attention import adapters, planning, saved_tensors
-from seal_attention.planning import Shapes, Step, tuning_memory
-from seal_attention.prompts import Encoder
-from seal_attention.shared_prefix import PrefixCache
+from seal_attention.planning import Operations
+from seal_attention.prompts import Encoder, Example
+from seal_attention.shapes import Shapes
 
-CPU = torch.device("cpu")
-SHAPES = Shapes(30, 576, 1536, 9, 3, 64, 49_152, 106_000_000, 28_000_000, 2)
-ON_A_GPU = replace(SHAPES, host=False)
-STEP = Step(prefix=4_000, asked=320, answers=200)
-WALKS = pytest.mark.parametrize("checkpoint", [False, True], ids=["kept", "recomputed"])
+KINDS = {"mm": "linears", "bmm": "attention"}
 
 
-@WALKS
-@pytest.mark.parametrize("shapes", [SHAPES, ON_A_GPU], ids=["cpu", "gpu"])
-def test_memory_grows_linearly_with_the_prefix(shapes: Shapes, checkpoint: bool) -> None:
-    lengths = (8_000, 12_000, 16_000)  # which of the two ends of a step has the peak may change below
-    peaks = [tuning_memory(shapes, replace(STEP, prefix=n), checkpoint).device for n in lengths]
-    assert peaks[2] - peaks[1] == peaks[1] - peaks[0] > 0
+def counted(ids: torch.Tensor, backward: bool = False) -> Counter[str]:
+    """What the products of a tiny llama without its vocabulary take, forward or also backward to its input, by kind."""
+    model = tiny.load("llama").model
+    model.set_attn_implementation("eager")
+    given = model.get_input_embeddings()(ids).detach().requires_grad_(backward)
+    with FlopCounterMode(display=False) as counter:
+        hidden = model.get_decoder()(inputs_embeds=given, use_cache=False).last_hidden_state
+        if backward:
+            hidden.sum().backward()
+    kinds: Counter[str] = Counter()
+    for operation, count in counter.get_flop_counts()["Global"].items():
+        kinds[KINDS[str(operation).split(".")[-1]]] += count
+    return kinds
 
 
-def test_holes_of_a_walk_on_a_cpu_are_planned_and_grow_with_the_layer() -> None:
-    step = Step(prefix=16_000, asked=1, answers=1)
-    here, there = replace(SHAPES, heads=3), replace(ON_A_GPU, heads=3)  # a GPU would repeat the keys of shared heads
-    assert tuning_memory(here, step, False) == tuning_memory(there, step, False)
-    holes = tuning_memory(here, step, True).device - tuning_memory(there, step, True).device
-    assert holes == planning.HOLES * here.layer(step.prefix)
+@pytest.fixture
+def example() -> Example:
+    return Encoder(tiny.tokenizer()).encode(tiny.sample())
 
 
-def test_a_longer_prefix_costs_less_checkpointed() -> None:
-    slopes = []
-    for checkpoint in (False, True):
-        short, long = (tuning_memory(SHAPES, replace(STEP, prefix=n), checkpoint).device for n in (4_000, 8_000))
-        slopes.append(long - short)
-    assert slopes[1] < slopes[0] / 3
+@pytest.fixture
+def shapes() -> Shapes:
+    return Shapes.of(tiny.load("llama"), torch.float32, torch.device("cpu"))
 
 
-def test_offloading_moves_the_layer_inputs_to_the_host_and_nothing_else() -> None:
-    here, moved = (tuning_memory(ON_A_GPU, STEP, checkpoint=True, offload=offload) for offload in (False, True))
-    inputs = STEP.prefix * SHAPES.layers * SHAPES.hidden * SHAPES.item
-    assert (here.host, moved.host) == (0, inputs)
-    assert here.device - moved.device == inputs
+def test_operations_are_those_of_the_products(example: Example, shapes: Shapes) -> None:
+    question = example.questions[0]
+    one = replace(example, questions=(question,))
+    ids = torch.tensor([[*example.prefix_ids, *question.suffix_ids, *question.answer_ids[:-1]]])
+    products = counted(ids)
+    planned = Operations.of(replace(shapes, embeddings=0), one)
+    assert planned.linears == pytest.approx(products["linears"], rel=0.02)  # norms' weights are counted along
+    assert planned.attention == pytest.approx(products["attention"] / 2)  # eager attention writes down the future too
 
 
-def test_without_checkpointing_there_is_nothing_to_offload() -> None:
-    assert tuning_memory(SHAPES, STEP, False, offload=True) == tuning_memory(SHAPES, STEP, False)
+def test_a_backward_pass_to_a_frozen_linears_input_costs_what_its_forward_did(shapes: Shapes) -> None:
+    ids = torch.arange(7, 57)[None]
+    forward, both = (counted(ids, backward)["linears"] for backward in (False, True))
+    assert both == 2 * forward
+    work = Operations(linears=float(forward), attention=0.0)
+    assert (work.tuning(False), work.tuning(True)) == (both, both + forward)
 
 
-@WALKS
-def test_more_batches_hold_the_gradients_of_the_earlier_ones(checkpoint: bool) -> None:
-    one, two = (tuning_memory(SHAPES, replace(STEP, batches=count), checkpoint).device for count in (1, 2))
-    assert two - one == STEP.prefix * SHAPES.cache
-
-
-def test_questions_in_rows_of_their_own_each_copy_the_prefix() -> None:
-    encoder = Encoder(tiny.tokenizer())
-    example = encoder.encode(tiny.sample())
-    assert Step.of(tiny.shared("llama"), example, 2).copies == 1
-    rows = Step.of(tiny.shared("mistral"), example, 2)  # whose window slides
-    assert (rows.copies, rows.batches) == (2, 2)
-    assert rows.prefix == len(example.prefix_ids)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_layer_keeps_what_the_formula_says(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What autograd keeps of a prefix, counted by storage, against the layer's term; 200 tokens, a llama."""
-    monkeypatch.setattr(saved_tensors, "SMALL", 1000)  # between a number a token and a hidden state
-    model = tiny.load("llama", dtype, num_hidden_layers=6)
-    scales = adapters.create("seal-c", model)
-    keeping = saved_tensors._Keeping(model)
-    kept: dict[int, torch.UntypedStorage] = {}
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = keeping.pack(tensor)[0].untyped_storage()
-        if storage.data_ptr() not in keeping.weights:
-            kept[storage.data_ptr()] = storage
-        return tensor
-
-    ids = [7 + place % 200 for place in range(200)]
-    with scales.attached(model), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        PrefixCache.prefill(model, ids)
-    counted = sum(storage.nbytes() for storage in kept.values())
-    assert counted == pytest.approx(6 * Shapes.of(model, dtype, CPU).layer(200), rel=0.1)
-
-
-def test_the_process_counts_itself() -> None:
-    on_a_gpu = planning.process_memory(ON_A_GPU)
-    assert on_a_gpu > 100_000_000
-    assert planning.process_memory(SHAPES) > on_a_gpu
+def test_questions_cost_their_own_tokens_and_the_prefix_they_look_at(example: Example, shapes: Shapes) -> None:
+    whole = Operations.of(shapes, example)
+    bare = Operations.of(shapes, replace(example, questions=()))
+    for question in example.questions:
+        one = Operations.of(shapes, replace(example, questions=(question,)))
+        logits = 2 * shapes.vocabulary * shapes.hidden * len(question.answer_ids)
+        assert bare.linears + logits < one.linears < whole.linears
+        assert bare.attention < one.attention < whole.attention

@@ -65,6 +65,13 @@ class LoadedModel:
         return self.model.get_input_embeddings().weight.device
 
     @property
+    def inner_parameters(self) -> int:
+        """Parameters between the embeddings, with which every token is multiplied; the logits' are not among them."""
+        both = (self.model.get_input_embeddings(), self.model.get_output_embeddings())
+        embeddings = {module.weight for module in both if module is not None}  # one where they are tied
+        return sum(weight.numel() for weight in {*self.model.parameters()} - embeddings)
+
+    @property
     def key_value_heads(self) -> int:
         """Key-value heads of a layer, as the configuration states them."""
         return key_value_heads(self.model.config)

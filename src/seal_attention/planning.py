@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A job's sizes and a model's shapes -> tokens, estimated peak memory and time, before anything long starts.
+"""A job's samples and a model -> tokens, estimated peak memory and time, before anything long starts.
 
 The model is built without its weights; the machine's speed is measured on one matrix product of the model's own shape,
-what the interpreter takes on this very process. docs/memory.md holds the formula of the memory against measurements.
+what the interpreter takes on this very process.
 """
 
 from __future__ import annotations
@@ -12,163 +12,48 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 import torch
 
 from .models import LoadedModel
-from .packing import packs
+from .planned_memory import Step, process_memory, tuning_memory
 from .prompts import Encoder, Example, require_fit
 from .samples import Sample
-from .shared_prefix import forgets
+from .shapes import Shapes
 
-EFFICIENCY = 0.3  # of the measured matrix-product rate that a whole step reaches (docs/results.md)
-HOLES = 3  # times what a layer keeps: what its temporaries leave taken and unused on a CPU (docs/memory.md)
-FLOAT32 = 4  # bytes: the attention's log-sums and the loss are computed in it whatever the weights are
+EFFICIENCY = 0.5  # of the measured matrix-product rate that a whole step reaches (docs/results.md)
+ATTENTION_BACKWARD = 2.5  # of its forward: two products forward, five backward, one of them recomputed
 
 
 @dataclass(frozen=True)
-class Shapes:
-    """What memory and time depend on; `parameters` without the embeddings, `item` bytes a number.
+class Operations:
+    """Floating-point operations of sending an example through a model once, and its answers through the vocabulary.
 
-    `host` where host and device share one memory and one allocator, as on a CPU.
+    Linears: two a parameter and token. Attention: four a head, channel, query and key, and half of the prefix's pairs,
+    since a token sees its own past alone.
     """
 
-    layers: int
-    hidden: int
-    intermediate: int
-    heads: int
-    key_value_heads: int
-    head_size: int
-    vocabulary: int
-    parameters: int
-    embeddings: int
-    item: int
-    host: bool = True
+    linears: float
+    attention: float
 
     @classmethod
-    def of(cls, model: LoadedModel, dtype: torch.dtype, device: torch.device) -> Shapes:
-        """The shapes of a loaded or weightless model."""
-        text: Any = model.model.config.get_text_config(decoder=True)
-        embeddings = model.model.get_input_embeddings().weight
-        total = sum(parameter.numel() for parameter in model.model.parameters())
-        first = model.projections[0]
-        intermediate = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
-        return cls(
-            len(model.projections),
-            text.hidden_size,
-            intermediate,
-            first.heads,
-            model.key_value_heads,
-            first.head_size,
-            embeddings.shape[0],
-            total - embeddings.numel(),
-            embeddings.numel(),
-            torch.finfo(dtype).bits // 8,
-            device.type == "cpu",
-        )
-
-    def layer(self, tokens: int) -> int:
-        """Bytes that one layer keeps for its backward pass; the weights are frozen, so that no linear's input.
-
-        Two norms' inputs (saved_tensors.py); the gated MLP's gate, its activation and what it multiplies; of the
-        attention queries, output, keys, values and a log-sum a head.
-        """
-        norms = 2 * self.item * self.hidden
-        perceptron = 3 * self.item * self.intermediate
-        attention = self.item * self.head_size * 2 * (self.heads + self.key_value_heads) + FLOAT32 * self.heads
-        return tokens * (norms + perceptron + attention)
+    def of(cls, shapes: Shapes, example: Example) -> Operations:
+        """Those of the prefix, read once, and of every question with its answer behind it."""
+        prefix = len(example.prefix_ids)
+        asked = [len(question.suffix_ids) + len(question.answer_ids) - 1 for question in example.questions]
+        answers = sum(len(question.answer_ids) for question in example.questions)
+        pairs = prefix * prefix / 2 + sum(count * (prefix + count / 2) for count in asked)
+        linears = shapes.parameters * (prefix + sum(asked)) + shapes.embeddings * answers
+        return cls(2 * linears, 4 * shapes.heads * shapes.head_size * pairs * shapes.layers)
 
     @property
-    def layer_gradients(self) -> int:
-        """Bytes a token of the gradients that one layer's backward pass holds at once: in the gated MLP."""
-        return self.item * (3 * self.intermediate + 2 * self.hidden)
+    def asking(self) -> float:
+        """Forward alone."""
+        return self.linears + self.attention
 
-    @property
-    def cache(self) -> int:
-        """Bytes a token of keys and values in all layers."""
-        return 2 * self.layers * self.key_value_heads * self.head_size * self.item
-
-    @property
-    def repeated(self) -> int:
-        """Bytes a token of keys and values repeated for each query head, as masked attention keeps them on a GPU."""
-        if self.host or self.heads == self.key_value_heads:  # blockwise.py copies nothing
-            return 0
-        return 2 * self.layers * self.heads * self.head_size * self.item
-
-
-@dataclass(frozen=True)
-class Step:
-    """Sizes of a tuning step in tokens: the `prefix`, and of one batch of questions all that is `asked` (with the
-    answers) and the `answers` alone; how many `batches`; the `copies` of the prefix's keys and values in a batch."""
-
-    prefix: int
-    asked: int
-    answers: int
-    batches: int = 1
-    copies: int = 1
-
-    @classmethod
-    def of(cls, model: LoadedModel, example: Example, batch: int) -> Step:
-        """The sizes of a step on the example, its largest batch taken for all."""
-        starts = range(0, len(example.questions), batch)
-        batches = [example.questions[start : start + batch] for start in starts]
-        lengths = [[len(q.suffix_ids) + len(q.answer_ids) - 1 for q in questions] for questions in batches]
-        answers = max(sum(len(q.answer_ids) for q in questions) for questions in batches)
-        if packs(model, forgets(model)):  # in one row
-            return cls(len(example.prefix_ids), max(map(sum, lengths)), answers, len(batches))
-        asked = max(len(row) * max(row) for row in lengths)
-        return cls(len(example.prefix_ids), asked, answers, len(batches), max(map(len, lengths)))
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Bytes at the peak on the device, and beside it what was moved to the host."""
-
-    device: int
-    host: int
-
-
-def tuning_memory(shapes: Shapes, step: Step, checkpoint: bool, offload: bool = False) -> Memory:
-    """Peak memory of a tuning step, without the interpreter (docs/memory.md says the terms one by one).
-
-    The weights and what is kept of the prefix stay throughout; to them comes the larger of two: a batch of questions
-    with its graph, or the gradients on their way through the prefix.
-    """
-    weights = (shapes.parameters + shapes.embeddings) * shapes.item
-    cache = gradients = step.prefix * shapes.cache
-    if checkpoint:
-        kept = step.prefix * shapes.layers * shapes.hidden * shapes.item  # each layer's input
-        recomputed = shapes.layer(step.prefix) * (1 + HOLES if shapes.host else 1)
-    else:  # a graph, in which the cache is counted; of the last layer it has the keys and values alone
-        kept = (shapes.layers - 1) * shapes.layer(step.prefix) + cache // shapes.layers
-        cache = recomputed = 0
-    moved = kept if checkpoint and offload else 0
-
-    attended = step.copies * step.prefix + step.asked
-    joined = attended * shapes.cache  # the prefix's keys and values with the questions' own behind them
-    repeated = attended * shapes.repeated
-    questions = shapes.layers * shapes.layer(step.asked)
-    logits = step.answers * shapes.vocabulary * (shapes.item + FLOAT32)
-    earlier = gradients if step.batches > 1 else 0
-    asking = cache + joined + repeated + questions + logits + earlier
-
-    sending = gradients + recomputed + step.prefix * shapes.layer_gradients
-    return Memory(weights + kept - moved + max(asking, sending), moved)
-
-
-def process_memory(shapes: Shapes) -> int:
-    """Bytes that a tuning process holds on the host besides: the interpreter with its libraries, as this one has them.
-
-    On a CPU also a copy of the output embedding, which a matrix product in bfloat16 lays out anew each time.
-    """
-    packed = shapes.embeddings * shapes.item if shapes.host and shapes.item == 2 else 0
-    return psutil.Process().memory_info().rss + packed
-
-
-def passes(shapes: Shapes, example: Example, times: float) -> float:
-    """Floating-point operations of sending an example through the model `times` times; attention counts its square."""
-    attention = 2 * example.longest_prompt * shapes.heads * shapes.head_size * shapes.layers
-    return times * example.tokens * (2 * shapes.parameters + attention)
+    def tuning(self, checkpoint: bool) -> float:
+        """Forward, again where it is recomputed, and backward: of a frozen linear its input's gradient alone."""
+        forwards = 1 + checkpoint
+        return (forwards + 1) * self.linears + (forwards + ATTENTION_BACKWARD) * self.attention
 
 
 def measured_rate(shapes: Shapes, dtype: torch.dtype, device: torch.device) -> float:
@@ -222,9 +107,10 @@ def plan(
     )
     rate = EFFICIENCY * measured_rate(shapes, dtype, device)
     held = [contexts * share / sum(shares) for share in shares]
-    times = 3.0 if checkpoint else 2.0
-    tuning = sum(passes(shapes, example, times) * count for example, count in zip(examples, held, strict=True))
-    asking = sum(passes(shapes, whole, 1.0) * count for whole, count in zip(wholes, held, strict=True))
+    tuning = sum(
+        Operations.of(shapes, example).tuning(checkpoint) * count for example, count in zip(examples, held, strict=True)
+    )
+    asking = sum(Operations.of(shapes, whole).asking * count for whole, count in zip(wholes, held, strict=True))
     tokens = sum(example.tokens * count for example, count in zip(examples, held, strict=True))
     return {
         "model": model.name,
@@ -236,7 +122,7 @@ def plan(
         "questions": questions,
         "longest_prompt": max(whole.longest_prompt for whole in wholes),
         "tokens": round(tokens * readings),
-        "weights_gb": round((shapes.parameters + shapes.embeddings) * shapes.item / 1e9, 2),
+        "weights_gb": round(shapes.weights / 1e9, 2),
         **{name: round(size / 1e9, 2) for name, size in peaks.items()},
         "tuning_seconds": round(tuning * readings / rate),
         "asking_seconds": round(asking / rate),

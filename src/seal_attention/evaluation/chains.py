@@ -96,9 +96,8 @@ def keys_a_token(model: LoadedModel) -> float:
 
     Those take two operations for each parameter, a key four for each channel of every query head.
     """
-    embeddings = model.model.get_input_embeddings().weight.numel()
-    parameters = sum(parameter.numel() for parameter in model.model.parameters()) - embeddings
-    return parameters / (2 * sum(projection.heads * projection.head_size for projection in model.projections))
+    channels = sum(projection.heads * projection.head_size for projection in model.projections)
+    return model.inner_parameters / (2 * channels)
 
 
 def chains_of(cells: Sequence[Sequence[Waiting]]) -> list[Chain]:

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model -> the sizes that its memory and its time depend on, and what a layer keeps of a token.
+
+docs/memory.md holds the formula against measurements. A model without its weights has them as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .models import LoadedModel
+
+FLOAT32 = 4  # bytes: the attention's log-sums and the loss are computed in it whatever the weights are
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What memory and time depend on; `parameters` without the embeddings, `item` bytes a number.
+
+    `host` where host and device share one memory and one allocator, as on a CPU. `untied` are the output embeddings'
+    parameters where they are not the input's.
+    """
+
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    key_value_heads: int
+    head_size: int
+    vocabulary: int
+    parameters: int
+    embeddings: int
+    item: int
+    host: bool = True
+    untied: int = 0
+
+    @classmethod
+    def of(cls, model: LoadedModel, dtype: torch.dtype, device: torch.device) -> Shapes:
+        """The shapes of a loaded or weightless model."""
+        text: Any = model.model.config.get_text_config(decoder=True)
+        embeddings = model.model.get_input_embeddings().weight
+        total = sum(parameter.numel() for parameter in model.model.parameters())
+        first = model.projections[0]
+        intermediate = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
+        return cls(
+            len(model.projections),
+            text.hidden_size,
+            intermediate,
+            first.heads,
+            model.key_value_heads,
+            first.head_size,
+            embeddings.shape[0],
+            model.inner_parameters,
+            embeddings.numel(),
+            torch.finfo(dtype).bits // 8,
+            device.type == "cpu",
+            total - model.inner_parameters - embeddings.numel(),
+        )
+
+    def layer(self, tokens: int) -> int:
+        """Bytes that one layer keeps for its backward pass; the weights are frozen, so that no linear's input.
+
+        Two norms' inputs (saved_tensors.py); the gated MLP's gate, its activation and what it multiplies; of the
+        attention queries, output, keys, values and a log-sum a head.
+        """
+        norms = 2 * self.item * self.hidden
+        perceptron = 3 * self.item * self.intermediate
+        attention = self.item * self.head_size * 2 * (self.heads + self.key_value_heads) + FLOAT32 * self.heads
+        return tokens * (norms + perceptron + attention)
+
+    @property
+    def weights(self) -> int:
+        """Bytes of all parameters."""
+        return (self.parameters + self.embeddings + self.untied) * self.item
+
+    @property
+    def layer_gradients(self) -> int:
+        """Bytes a token of the gradients that one layer's backward pass holds at once: in the gated MLP."""
+        return self.item * (3 * self.intermediate + 2 * self.hidden)
+
+    @property
+    def cache(self) -> int:
+        """Bytes a token of keys and values in all layers."""
+        return 2 * self.layers * self.key_value_heads * self.head_size * self.item
+
+    @property
+    def repeated(self) -> int:
+        """Bytes a token of keys and values repeated for each query head, as masked attention keeps them on a GPU."""
+        if self.host or self.heads == self.key_value_heads:  # blockwise.py copies nothing
+            return 0
+        return 2 * self.layers * self.heads * self.head_size * self.item

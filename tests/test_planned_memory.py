@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Claims about the plan's memory: terms that follow from shapes, and what each option takes away."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import tiny
+from seal_attention import adapters, planned_memory, saved_tensors
+from seal_attention.planned_memory import Step, tuning_memory
+from seal_attention.prompts import Encoder
+from seal_attention.shapes import Shapes
+from seal_attention.shared_prefix import PrefixCache
+
+CPU = torch.device("cpu")
+SHAPES = Shapes(30, 576, 1536, 9, 3, 64, 49_152, 106_000_000, 28_000_000, 2)
+ON_A_GPU = replace(SHAPES, host=False)
+STEP = Step(prefix=4_000, asked=320, answers=200)
+WALKS = pytest.mark.parametrize("checkpoint", [False, True], ids=["kept", "recomputed"])
+
+
+@WALKS
+@pytest.mark.parametrize("shapes", [SHAPES, ON_A_GPU], ids=["cpu", "gpu"])
+def test_memory_grows_linearly_with_the_prefix(shapes: Shapes, checkpoint: bool) -> None:
+    lengths = (8_000, 12_000, 16_000)  # which of the two ends of a step has the peak may change below
+    peaks = [tuning_memory(shapes, replace(STEP, prefix=n), checkpoint).device for n in lengths]
+    assert peaks[2] - peaks[1] == peaks[1] - peaks[0] > 0
+
+
+def test_holes_of_a_walk_on_a_cpu_are_planned_and_grow_with_the_layer() -> None:
+    step = Step(prefix=16_000, asked=1, answers=1)
+    here, there = replace(SHAPES, heads=3), replace(ON_A_GPU, heads=3)  # a GPU would repeat the keys of shared heads
+    assert tuning_memory(here, step, False) == tuning_memory(there, step, False)
+    holes = tuning_memory(here, step, True).device - tuning_memory(there, step, True).device
+    assert holes == planned_memory.HOLES * here.layer(step.prefix)
+
+
+def test_a_longer_prefix_costs_less_checkpointed() -> None:
+    slopes = []
+    for checkpoint in (False, True):
+        short, long = (tuning_memory(SHAPES, replace(STEP, prefix=n), checkpoint).device for n in (4_000, 8_000))
+        slopes.append(long - short)
+    assert slopes[1] < slopes[0] / 3
+
+
+def test_offloading_moves_the_layer_inputs_to_the_host_and_nothing_else() -> None:
+    here, moved = (tuning_memory(ON_A_GPU, STEP, checkpoint=True, offload=offload) for offload in (False, True))
+    inputs = STEP.prefix * SHAPES.layers * SHAPES.hidden * SHAPES.item
+    assert (here.host, moved.host) == (0, inputs)
+    assert here.device - moved.device == inputs
+
+
+def test_without_checkpointing_there_is_nothing_to_offload() -> None:
+    assert tuning_memory(SHAPES, STEP, False, offload=True) == tuning_memory(SHAPES, STEP, False)
+
+
+@WALKS
+def test_more_batches_hold_the_gradients_of_the_earlier_ones(checkpoint: bool) -> None:
+    one, two = (tuning_memory(SHAPES, replace(STEP, batches=count), checkpoint).device for count in (1, 2))
+    assert two - one == STEP.prefix * SHAPES.cache
+
+
+def test_questions_in_rows_of_their_own_each_copy_the_prefix() -> None:
+    encoder = Encoder(tiny.tokenizer())
+    example = encoder.encode(tiny.sample())
+    assert Step.of(tiny.shared("llama"), example, 2).copies == 1
+    rows = Step.of(tiny.shared("mistral"), example, 2)  # whose window slides
+    assert (rows.copies, rows.batches) == (2, 2)
+    assert rows.prefix == len(example.prefix_ids)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_layer_keeps_what_the_formula_says(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What autograd keeps of a prefix, counted by storage, against the layer's term; 200 tokens, a llama."""
+    monkeypatch.setattr(saved_tensors, "SMALL", 1000)  # between a number a token and a hidden state
+    model = tiny.load("llama", dtype, num_hidden_layers=6)
+    scales = adapters.create("seal-c", model)
+    keeping = saved_tensors._Keeping(model)
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = keeping.pack(tensor)[0].untyped_storage()
+        if storage.data_ptr() not in keeping.weights:
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    ids = [7 + place % 200 for place in range(200)]
+    with scales.attached(model), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        PrefixCache.prefill(model, ids)
+    counted = sum(storage.nbytes() for storage in kept.values())
+    assert counted == pytest.approx(6 * Shapes.of(model, dtype, CPU).layer(200), rel=0.1)
+
+
+def test_the_process_counts_itself() -> None:
+    on_a_gpu = planned_memory.process_memory(ON_A_GPU)
+    assert on_a_gpu > 100_000_000
+    assert planned_memory.process_memory(SHAPES) > on_a_gpu
