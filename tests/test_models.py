@@ -72,15 +72,21 @@ def test_every_layer_between_the_projections_is_walked(family_model: LoadedModel
         assert projection.module in list(layer.modules())
 
 
-def test_inner_parameters_are_all_but_the_embeddings_tied_or_not() -> None:
+def test_a_token_is_multiplied_with_all_but_the_embeddings_tied_or_not() -> None:
     for tied in (True, False):
         model = tiny.load("llama", tie_word_embeddings=tied)
         named = dict(model.model.named_parameters())
         assert ("lm_head.weight" in named) is not tied
-        inner = sum(
-            weight.numel() for name, weight in named.items() if ".layers." in name or name == "model.norm.weight"
-        )
-        assert model.inner_parameters == inner
+        layers = sum(weight.numel() for name, weight in named.items() if ".layers." in name)
+        assert model.multiplied == layers + named["model.norm.weight"].numel()
+
+
+@pytest.mark.parametrize("family", ["qwen3_moe", "gpt_oss", "deepseek_v3"])
+def test_a_token_is_multiplied_with_the_experts_that_it_is_sent_to(family: str) -> None:
+    few, many = (tiny.load(family, num_experts_per_tok=count) for count in (1, 3))
+    layers = [layer.mlp.experts for layer in few.decoder_layers if hasattr(layer.mlp, "experts")]
+    one_each = sum(weight[0].numel() for experts in layers for weight in experts.parameters())
+    assert many.multiplied - few.multiplied == 2 * one_each > 0
 
 
 def test_a_vision_tower_is_left_alone() -> None:

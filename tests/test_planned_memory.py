@@ -16,7 +16,7 @@ from seal_attention.shapes import Shapes
 from seal_attention.shared_prefix import PrefixCache
 
 CPU = torch.device("cpu")
-SHAPES = Shapes(30, 576, 1536, 9, 3, 64, 49_152, 106_000_000, 28_000_000, 2)
+SHAPES = Shapes(30, 576, 1536, 9, 3, 64, 49_152, 134_000_000, 106_000_000, 28_000_000, 2)
 ON_A_GPU = replace(SHAPES, host=False)
 STEP = Step(prefix=4_000, asked=320, answers=200)
 WALKS = pytest.mark.parametrize("checkpoint", [False, True], ids=["kept", "recomputed"])

@@ -21,6 +21,8 @@ from .projections import OutputProjection, fingerprint, input_features, stated
 from .rotary import settle
 from .sliding import lift
 
+EXPERTS = re.compile(r"\.experts\.\D")  # weights of all experts of a layer in one tensor, (experts, ...)
+
 
 @dataclass
 class LoadedModel:
@@ -65,11 +67,17 @@ class LoadedModel:
         return self.model.get_input_embeddings().weight.device
 
     @property
-    def inner_parameters(self) -> int:
-        """Parameters between the embeddings, with which every token is multiplied; the logits' are not among them."""
+    def multiplied(self) -> int:
+        """Parameters that a token is multiplied with on its way through the layers: not the embeddings, and of a
+        layer's experts as many as it is sent to."""
+        sent_to = getattr(self.model.config.get_text_config(decoder=True), "num_experts_per_tok", None)
         both = (self.model.get_input_embeddings(), self.model.get_output_embeddings())
-        embeddings = {module.weight for module in both if module is not None}  # one where they are tied
-        return sum(weight.numel() for weight in {*self.model.parameters()} - embeddings)
+        embeddings = {module.weight for module in both if module is not None}
+        inner = ((name, weight) for name, weight in self.model.named_parameters() if weight not in embeddings)
+        return sum(
+            weight.numel() // len(weight) * sent_to if sent_to and EXPERTS.search(name) else weight.numel()
+            for name, weight in inner
+        )
 
     @property
     def key_value_heads(self) -> int:

@@ -42,7 +42,7 @@ class Operations:
         asked = [len(question.suffix_ids) + len(question.answer_ids) - 1 for question in example.questions]
         answers = sum(len(question.answer_ids) for question in example.questions)
         pairs = prefix * prefix / 2 + sum(count * (prefix + count / 2) for count in asked)
-        linears = shapes.parameters * (prefix + sum(asked)) + shapes.embeddings * answers
+        linears = shapes.multiplied * (prefix + sum(asked)) + shapes.embeddings * answers
         return cls(2 * linears, 4 * shapes.heads * shapes.head_size * pairs * shapes.layers)
 
     @property

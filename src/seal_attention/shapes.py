@@ -18,10 +18,10 @@ FLOAT32 = 4  # bytes: the attention's log-sums and the loss are computed in it w
 
 @dataclass(frozen=True)
 class Shapes:
-    """What memory and time depend on; `parameters` without the embeddings, `item` bytes a number.
+    """What memory and time depend on: all `parameters`, those that a token is `multiplied` with in the layers, those of
+    the output `embeddings`; `item` bytes a number.
 
-    `host` where host and device share one memory and one allocator, as on a CPU. `untied` are the output embeddings'
-    parameters where they are not the input's.
+    `host` where host and device share one memory and one allocator, as on a CPU.
     """
 
     layers: int
@@ -32,17 +32,16 @@ class Shapes:
     head_size: int
     vocabulary: int
     parameters: int
+    multiplied: int
     embeddings: int
     item: int
     host: bool = True
-    untied: int = 0
 
     @classmethod
     def of(cls, model: LoadedModel, dtype: torch.dtype, device: torch.device) -> Shapes:
         """The shapes of a loaded or weightless model."""
         text: Any = model.model.config.get_text_config(decoder=True)
         embeddings = model.model.get_input_embeddings().weight
-        total = sum(parameter.numel() for parameter in model.model.parameters())
         first = model.projections[0]
         intermediate = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
         return cls(
@@ -53,11 +52,11 @@ class Shapes:
             model.key_value_heads,
             first.head_size,
             embeddings.shape[0],
-            model.inner_parameters,
+            sum(parameter.numel() for parameter in model.model.parameters()),
+            model.multiplied,
             embeddings.numel(),
             torch.finfo(dtype).bits // 8,
             device.type == "cpu",
-            total - model.inner_parameters - embeddings.numel(),
         )
 
     def layer(self, tokens: int) -> int:
@@ -74,7 +73,7 @@ class Shapes:
     @property
     def weights(self) -> int:
         """Bytes of all parameters."""
-        return (self.parameters + self.embeddings + self.untied) * self.item
+        return self.parameters * self.item
 
     @property
     def layer_gradients(self) -> int:
