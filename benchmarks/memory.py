@@ -4,7 +4,7 @@
 Line retrieval, SEAL-C, bfloat16 on a CPU, eight questions a context, all in one batch; each setting in a process of its
 own. Prints a line a setting with the estimate's error and writes benchmarks/memory.json. About a quarter of an hour.
 
-    python benchmarks/memory.py [--checkpointed 1k,4k,8k] [--kept 1k,4k] [--questions 8] [--steps 2]
+    python benchmarks/memory.py [--checkpointed 1k,4k,8k] [--kept 1k,4k] [--frozen 1k,4k,8k] [--questions 8] [--steps 2]
 """
 
 # The peak of a process starts at that of its parent: so nothing large is imported here.
@@ -18,8 +18,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+FORMS: dict[str, tuple[str, ...]] = {
+    "checkpointed": ("--checkpoint",),
+    "kept": (),
+    "frozen": ("--gradient", "prefix-frozen"),
+}  # of treating the prefix, and what `seal plan` takes for each
 
-def take_steps(length: str, questions: int, checkpoint: bool, steps: int) -> None:
+
+def take_steps(length: str, questions: int, form: str, steps: int) -> None:
     """Tuning steps at that length; a second one finds the memory as the first left it."""
     from seal_attention import adapters, loading
     from seal_attention.objective import accumulate_gradients
@@ -33,7 +39,9 @@ def take_steps(length: str, questions: int, checkpoint: bool, steps: int) -> Non
     with adapter.attached(model):
         for index in range(steps):
             example = encoder.encode(fitted(task, encoder.budget, 0, "train", index))
-            accumulate_gradients(model, example, batch=8, checkpoint=checkpoint)
+            accumulate_gradients(
+                model, example, batch=8, checkpoint=form == "checkpointed", frozen_prefix=form == "frozen"
+            )
 
 
 def printed(*command: str) -> Any:
@@ -42,17 +50,16 @@ def printed(*command: str) -> Any:
     return json.loads(output.splitlines()[-1])
 
 
-def compared(length: str, questions: int, checkpoint: bool, steps: int) -> dict[str, Any]:
+def compared(length: str, questions: int, form: str, steps: int) -> dict[str, Any]:
     """Peak gigabytes measured and estimated, and the estimate's error in percent."""
-    asked = ["--length", length, "--questions", str(questions), *["--checkpoint"] * checkpoint]
-    measured = printed(__file__, "--measure", *asked, "--steps", str(steps)) / 1e9
-    planned = printed(
-        "-m", "seal_attention", "plan", *asked, "--samples", "2", "--dtype", "bfloat16", "--device", "cpu", "--json"
-    )
+    asked = ["--length", length, "--questions", str(questions)]
+    measured = printed(__file__, "--measure", form, *asked, "--steps", str(steps)) / 1e9
+    machine = ("--samples", "2", "--dtype", "bfloat16", "--device", "cpu", "--json")
+    planned = printed("-m", "seal_attention", "plan", *asked, *FORMS[form], *machine)
     estimated = planned["tuning_memory_gb"]
     return {
         "length": length,
-        "checkpoint": checkpoint,
+        "form": form,
         "steps": steps,
         "measured_gb": round(measured, 2),
         "estimated_gb": estimated,
@@ -65,23 +72,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpointed", default="1k,4k,8k", help="lengths to tune with --checkpoint")
     parser.add_argument("--kept", default="1k,4k", help="lengths to tune without")
+    parser.add_argument("--frozen", default="1k,4k,8k", help="lengths to tune with --gradient prefix-frozen")
     parser.add_argument("--questions", type=int, default=8)
     parser.add_argument("--steps", type=int, default=2)
-    parser.add_argument(
-        "--measure", action="store_true", help="take the steps of --length here, print the peak's bytes"
-    )
+    parser.add_argument("--measure", choices=FORMS, help="take the steps of --length here, print the peak's bytes")
     parser.add_argument("--length", default="1k")
-    parser.add_argument("--checkpoint", action="store_true")
     options = parser.parse_args()
     if options.measure:
-        take_steps(options.length, options.questions, options.checkpoint, options.steps)
+        take_steps(options.length, options.questions, options.measure, options.steps)
         print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
         return
-    settings = [(length, True) for length in options.checkpointed.split(",") if length]
-    settings += [(length, False) for length in options.kept.split(",") if length]
+    settings = [(length, form) for form in FORMS for length in getattr(options, form).split(",") if length]
     results = []
-    for length, checkpoint in settings:
-        results.append(compared(length, options.questions, checkpoint, options.steps))
+    for length, form in settings:
+        results.append(compared(length, options.questions, form, options.steps))
         print(json.dumps(results[-1]), flush=True)
         Path(__file__).with_suffix(".json").write_text(json.dumps(results, indent=2) + "\n")
 

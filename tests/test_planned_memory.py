@@ -57,6 +57,13 @@ def test_without_checkpointing_there_is_nothing_to_offload() -> None:
     assert tuning_memory(SHAPES, STEP, False, offload=True) == tuning_memory(SHAPES, STEP, False)
 
 
+def test_a_frozen_prefix_costs_its_keys_and_values_twice() -> None:
+    """Once read, and once more with the questions' own behind them."""
+    short, long = (tuning_memory(SHAPES, replace(STEP, prefix=n), False, frozen=True).device for n in (4_000, 8_000))
+    assert long - short == 2 * 4_000 * SHAPES.cache
+    assert long < tuning_memory(SHAPES, replace(STEP, prefix=8_000), checkpoint=True).device
+
+
 @WALKS
 def test_more_batches_hold_the_gradients_of_the_earlier_ones(checkpoint: bool) -> None:
     one, two = (tuning_memory(SHAPES, replace(STEP, batches=count), checkpoint).device for count in (1, 2))

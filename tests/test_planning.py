@@ -11,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import tiny
-from seal_attention.planning import Operations
+from seal_attention.planning import Operations, Products
 from seal_attention.prompts import Encoder, Example
 from seal_attention.shapes import Shapes
 
@@ -49,23 +49,32 @@ def test_operations_are_those_of_the_products(example: Example, shapes: Shapes) 
     ids = torch.tensor([[*example.prefix_ids, *question.suffix_ids, *question.answer_ids[:-1]]])
     products = counted(ids)
     planned = Operations.of(replace(shapes, embeddings=0), one)
-    assert planned.linears == pytest.approx(products["linears"], rel=0.02)  # norms' weights are counted along
-    assert planned.attention == pytest.approx(products["attention"] / 2)  # eager attention writes down the future too
+    linears, attention = (
+        getattr(planned.prefix, kind) + getattr(planned.asked, kind) for kind in ("linears", "attention")
+    )
+    assert linears == pytest.approx(products["linears"], rel=0.02)  # norms' weights are counted along
+    assert attention == pytest.approx(products["attention"] / 2)  # eager attention writes down the future too
 
 
-def test_a_backward_pass_to_a_frozen_linears_input_costs_what_its_forward_did(shapes: Shapes) -> None:
+def test_a_backward_pass_to_a_frozen_linears_input_costs_what_its_forward_did() -> None:
     ids = torch.arange(7, 57)[None]
     forward, both = (counted(ids, backward)["linears"] for backward in (False, True))
-    assert both == 2 * forward
-    work = Operations(linears=float(forward), attention=0.0)
-    assert (work.tuning(False), work.tuning(True)) == (both, both + forward)
+    linears = Products(float(forward), 0.0)
+    assert linears.forward + linears.backward == both
+
+
+def test_a_recomputed_prefix_is_read_twice_and_a_frozen_one_never_backward(example: Example, shapes: Shapes) -> None:
+    work = Operations.of(shapes, example)
+    asked = work.asked.forward + work.asked.backward
+    assert work.tuning(checkpoint=True) - work.tuning(checkpoint=False) == pytest.approx(work.prefix.forward)
+    assert work.tuning(checkpoint=False, frozen=True) == pytest.approx(work.prefix.forward + asked)
+    assert work.asking == work.prefix.forward + work.asked.forward
 
 
 def test_questions_cost_their_own_tokens_and_the_prefix_they_look_at(example: Example, shapes: Shapes) -> None:
-    whole = Operations.of(shapes, example)
-    bare = Operations.of(shapes, replace(example, questions=()))
-    for question in example.questions:
-        one = Operations.of(shapes, replace(example, questions=(question,)))
-        logits = 2 * shapes.vocabulary * shapes.hidden * len(question.answer_ids)
-        assert bare.linears + logits < one.linears < whole.linears
-        assert bare.attention < one.attention < whole.attention
+    short, long = (Operations.of(shapes, replace(example, prefix_ids=(7,) * count)).asked for count in (50, 250))
+    assert long.linears == short.linears
+    tokens = sum(len(question.suffix_ids) + len(question.answer_ids) - 1 for question in example.questions)
+    assert long.attention - short.attention == 4 * shapes.layers * shapes.heads * shapes.head_size * tokens * 200
+    logits = 2 * shapes.vocabulary * shapes.hidden * sum(len(question.answer_ids) for question in example.questions)
+    assert short.linears == 2 * shapes.multiplied * tokens + logits

@@ -48,20 +48,24 @@ class Memory:
     host: int
 
 
-def tuning_memory(shapes: Shapes, step: Step, checkpoint: bool, offload: bool = False) -> Memory:
+def tuning_memory(shapes: Shapes, step: Step, checkpoint: bool, offload: bool = False, frozen: bool = False) -> Memory:
     """Peak memory of a tuning step, without the interpreter (docs/memory.md says the terms one by one).
 
     The weights and what is kept of the prefix stay throughout; to them comes the larger of two: a batch of questions
-    with its graph, or the gradients on their way through the prefix.
+    with its graph, or the gradients on their way through the prefix, of which a `frozen` one has none.
     """
     weights = shapes.weights
     cache = gradients = step.prefix * shapes.cache
-    if checkpoint:
+    if frozen:
+        kept = gradients = sending = 0
+    elif checkpoint:
         kept = step.prefix * shapes.layers * shapes.hidden * shapes.item  # each layer's input
         recomputed = shapes.layer(step.prefix) * (1 + HOLES if shapes.host else 1)
+        sending = gradients + recomputed + step.prefix * shapes.layer_gradients
     else:  # a graph, in which the cache is counted; of the last layer it has the keys and values alone
         kept = (shapes.layers - 1) * shapes.layer(step.prefix) + cache // shapes.layers
-        cache = recomputed = 0
+        cache = 0
+        sending = gradients + step.prefix * shapes.layer_gradients
     moved = kept if checkpoint and offload else 0
 
     attended = step.copies * step.prefix + step.asked
@@ -71,8 +75,6 @@ def tuning_memory(shapes: Shapes, step: Step, checkpoint: bool, offload: bool = 
     logits = step.answers * shapes.vocabulary * (shapes.item + FLOAT32)
     earlier = gradients if step.batches > 1 else 0
     asking = cache + joined + repeated + questions + logits + earlier
-
-    sending = gradients + recomputed + step.prefix * shapes.layer_gradients
     return Memory(weights + kept - moved + max(asking, sending), moved)
 
 

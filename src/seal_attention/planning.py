@@ -25,35 +25,55 @@ ATTENTION_BACKWARD = 2.5  # of its forward: two products forward, five backward,
 
 
 @dataclass(frozen=True)
-class Operations:
-    """Floating-point operations of sending an example through a model once, and its answers through the vocabulary.
+class Products:
+    """Floating-point operations of some tokens on their way through a model.
 
-    Linears: two a parameter and token. Attention: four a head, channel, query and key, and half of the prefix's pairs,
-    since a token sees its own past alone.
+    Linears: two a parameter and token. Attention: four a head, channel, query and key.
     """
 
     linears: float
     attention: float
 
+    @property
+    def forward(self) -> float:
+        """Once through the model."""
+        return self.linears + self.attention
+
+    @property
+    def backward(self) -> float:
+        """And back: of a frozen linear its input's gradient alone."""
+        return self.linears + ATTENTION_BACKWARD * self.attention
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Those of an example: of its `prefix`, read once, and of what is `asked`, with the answers and their logits."""
+
+    prefix: Products
+    asked: Products
+
     @classmethod
     def of(cls, shapes: Shapes, example: Example) -> Operations:
-        """Those of the prefix, read once, and of every question with its answer behind it."""
+        """A token meets its own past alone, so a prefix half of its pairs."""
         prefix = len(example.prefix_ids)
         asked = [len(question.suffix_ids) + len(question.answer_ids) - 1 for question in example.questions]
         answers = sum(len(question.answer_ids) for question in example.questions)
-        pairs = prefix * prefix / 2 + sum(count * (prefix + count / 2) for count in asked)
-        linears = shapes.multiplied * (prefix + sum(asked)) + shapes.embeddings * answers
-        return cls(2 * linears, 4 * shapes.heads * shapes.head_size * pairs * shapes.layers)
+        a_pair = 4 * shapes.layers * shapes.heads * shapes.head_size
+        met = sum(count * (prefix + count / 2) for count in asked)
+        return cls(
+            Products(2 * shapes.multiplied * prefix, a_pair * prefix * prefix / 2),
+            Products(2 * (shapes.multiplied * sum(asked) + shapes.embeddings * answers), a_pair * met),
+        )
 
     @property
     def asking(self) -> float:
-        """Forward alone."""
-        return self.linears + self.attention
+        """Everything forward."""
+        return self.prefix.forward + self.asked.forward
 
-    def tuning(self, checkpoint: bool) -> float:
-        """Forward, again where it is recomputed, and backward: of a frozen linear its input's gradient alone."""
-        forwards = 1 + checkpoint
-        return (forwards + 1) * self.linears + (forwards + ATTENTION_BACKWARD) * self.attention
+    def tuning(self, checkpoint: bool, frozen: bool = False) -> float:
+        """Forward and backward, but for a `frozen` prefix; with `checkpoint` the prefix is read twice."""
+        back = 0.0 if frozen else self.prefix.backward
+        return (1 + checkpoint) * self.prefix.forward + back + self.asked.forward + self.asked.backward
 
 
 def measured_rate(shapes: Shapes, dtype: torch.dtype, device: torch.device) -> float:
@@ -79,14 +99,15 @@ def plan(
     batch: int,
     checkpoint: bool,
     offload: bool = False,
+    frozen: bool = False,
     readings: int = 1,
 ) -> dict[str, Any]:
     """Tokens, memory (GB) and seconds of tuning on so many contexts like the samples, and of asking them once.
 
     `shares` are those of the contexts that are like each sample, in any unit; the memory is that of the sample which
-    takes most. `questions` are those of all contexts, of which each reading takes its share. On a CPU
-    `tuning_memory_gb` is all of it; beside a GPU's there is `host_memory_gb`. UsageError where a sample exceeds the
-    model's window.
+    takes most. `questions` are those of all contexts, of which each reading takes its share; `checkpoint`, `offload`
+    and `frozen` are how tuning treats the prefix (objective.accumulate_gradients). On a CPU `tuning_memory_gb` is all
+    of it; beside a GPU's there is `host_memory_gb`. UsageError where a sample exceeds the model's window.
     """
     encoder = Encoder(model.tokenizer)
     wholes = [encoder.encode(sample) for sample in samples]
@@ -95,7 +116,8 @@ def plan(
     examples = wholes if readings == 1 else [encoder.encode(sample.share(0, readings)) for sample in samples]
     shapes = Shapes.of(model, dtype, device)
     steps = [Step.of(model, example, batch) for example in examples]
-    memory = max((tuning_memory(shapes, step, checkpoint, offload) for step in steps), key=lambda peak: peak.device)
+    memories = [tuning_memory(shapes, step, checkpoint, offload, frozen) for step in steps]
+    memory = max(memories, key=lambda peak: peak.device)
     host = memory.host + process_memory(shapes)
     peaks = (
         {"tuning_memory_gb": memory.device + host}
@@ -107,9 +129,8 @@ def plan(
     )
     rate = EFFICIENCY * measured_rate(shapes, dtype, device)
     held = [contexts * share / sum(shares) for share in shares]
-    tuning = sum(
-        Operations.of(shapes, example).tuning(checkpoint) * count for example, count in zip(examples, held, strict=True)
-    )
+    stepping = [Operations.of(shapes, example).tuning(checkpoint, frozen) for example in examples]
+    tuning = sum(step * count for step, count in zip(stepping, held, strict=True))
     asking = sum(Operations.of(shapes, whole).asking * count for whole, count in zip(wholes, held, strict=True))
     tokens = sum(example.tokens * count for example, count in zip(examples, held, strict=True))
     return {

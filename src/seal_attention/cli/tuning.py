@@ -182,6 +182,7 @@ def plan(
     batch: Annotated[int, typer.Option(help="Questions of a context that run at a time.")] = 8,
     checkpoint: Annotated[bool, typer.Option("--checkpoint", help="As in `seal tune`.")] = False,
     offload: Annotated[bool, typer.Option("--offload", help="As in `seal tune`.")] = False,
+    gradient: Annotated[str, typer.Option(help="As in `seal tune`: exact or prefix-frozen.")] = "exact",
     extend: Extend = None,
     window: Window = None,
     dtype: Dtype = "auto",
@@ -197,10 +198,10 @@ def plan(
     from ..tasks.mixture import mixed
     from ..tasks.sizing import fitted
     from ..tuning import rate_search
-    from ..tuning.loop import TuneSettings
+    from ..tuning.loop import FROZEN, TuneSettings
 
     # Refused as `seal tune` would refuse them.
-    settings = TuneSettings("seal-c", _rate(lr, "seal-c"), False, readings, batch, checkpoint, offload)
+    settings = TuneSettings("seal-c", _rate(lr, "seal-c"), False, readings, batch, checkpoint, offload, gradient)
     target = devices.pick_device(device)
     skeleton = loading.skeleton(model, loading.local_folder(model, revision), trust_remote_code=trust)
     bare = extended(skeleton, **window_settings(extend, window))
@@ -221,6 +222,7 @@ def plan(
         batch=batch,
         checkpoint=checkpoint,
         offload=offload,
+        frozen=gradient == FROZEN,
         readings=readings,
     )
     if held_out:
