@@ -5,6 +5,7 @@
 # isort: off
 from . import demo
 from . import tuning
+from . import planning
 from . import evaluating
 from . import looking
 from . import listing
@@ -27,6 +28,7 @@ __all__ = [
     "listing",
     "looking",
     "needles",
+    "planning",
     "probing_ablation",
     "probing_agreement",
     "probing_effects",

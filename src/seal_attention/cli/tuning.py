@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`seal tune`, and `seal plan`, which says what that will take."""
+"""`seal tune`: generated samples -> an adapter."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def tune(
 
     settings = TuneSettings(
         method,
-        _rate(lr, method),
+        rate_of(lr, method),
         method in AVERAGED if average is None else average,
         readings,
         batch,
@@ -144,7 +144,7 @@ def tune(
     if results is None:
         loaded = load_model(model, dtype, device, attention, revision, trust, **wider)
         encoder = Encoder(loaded.tokenizer)
-        cells, shares = _cells(selection, encoder)
+        cells, shares = cells_of(selection, encoder)
         drawn = mixed(cells, shares, samples + held_out, seed, encoder.budget)
         contexts = drawn[:samples]
         notes = {"task": selection.tasks, **(cells[0].cell if len(cells) == 1 else {}), "samples": samples,
@@ -164,74 +164,7 @@ def tune(
     PROCESS.leave()
 
 
-@app.command()
-def plan(
-    model: Model = "smollm2-135m",
-    task: Task = "lines",
-    lines: Sizes = None,
-    length: Lengths = None,
-    depths: Depths = None,
-    haystack: Haystack = None,
-    data: Data = None,
-    questions: Questions = None,
-    samples: Annotated[int, typer.Option(help="Contexts.")] = 50,
-    readings: Readings = 1,
-    lr: Annotated[
-        str | None, typer.Option(help="auto: count what `seal tune --lr auto` takes to choose a rate.")
-    ] = None,
-    batch: Annotated[int, typer.Option(help="Questions of a context that run at a time.")] = 8,
-    checkpoint: Annotated[bool, typer.Option("--checkpoint", help="As in `seal tune`.")] = False,
-    offload: Annotated[bool, typer.Option("--offload", help="As in `seal tune`.")] = False,
-    gradient: Annotated[str, typer.Option(help="As in `seal tune`: exact or prefix-frozen.")] = "exact",
-    extend: Extend = None,
-    window: Window = None,
-    dtype: Dtype = "auto",
-    device: Device = "auto",
-    revision: Revision = None,
-    trust: Trust = False,
-    as_json: Json = False,
-) -> None:
-    """Say before a long job what it will take: tokens, estimated peak memory and time on this machine."""
-    from .. import devices, loading, planning
-    from ..extension import extended
-    from ..prompts import Encoder
-    from ..tasks.mixture import mixed
-    from ..tasks.sizing import fitted
-    from ..tuning import rate_search
-    from ..tuning.loop import FROZEN, TuneSettings
-
-    # Refused as `seal tune` would refuse them.
-    settings = TuneSettings("seal-c", _rate(lr, "seal-c"), False, readings, batch, checkpoint, offload, gradient)
-    target = devices.pick_device(device)
-    skeleton = loading.skeleton(model, loading.local_folder(model, revision), trust_remote_code=trust)
-    bare = extended(skeleton, **window_settings(extend, window))
-    selection = Selection(task, lines, length, depths, questions, haystack=haystack, data=data, tuning=True)
-    encoder = Encoder(bare.tokenizer)
-    cells, shares = _cells(selection, encoder)
-    firsts = [fitted(cell, encoder.budget, 0, "train", 0) for cell in cells]
-    held_out = rate_search.HELD_OUT if lr == rate_search.AUTO else 0
-    drawn = mixed(cells, shares, samples + held_out, 0, lambda sample: 0)  # counted only, so not fitted to their tokens
-    facts = planning.plan(
-        bare,
-        firsts,
-        shares,
-        devices.pick_dtype(dtype, target),
-        target,
-        contexts=samples,
-        questions=sum(len(sample.questions) for sample in drawn[:samples]),
-        batch=batch,
-        checkpoint=checkpoint,
-        offload=offload,
-        frozen=gradient == FROZEN,
-        readings=readings,
-    )
-    if held_out:
-        search = rate_search.RateSearch(drawn[:samples], drawn[samples:], settings)
-        facts["choosing_seconds"] = round(search.share(encoder) * facts["tuning_seconds"])
-    print_facts(facts, as_json)
-
-
-def _rate(typed: str | None, method: str) -> float:
+def rate_of(typed: str | None, method: str) -> float:
     """The rate typed; the method's default where none was, and for the search to begin from."""
     from ..tuning.loop import DEFAULT_RATES
     from ..tuning.rate_search import AUTO
@@ -247,7 +180,7 @@ def _rate(typed: str | None, method: str) -> float:
         ) from None
 
 
-def _cells(selection: Selection, encoder: Any) -> tuple[list[Any], list[float]]:
+def cells_of(selection: Selection, encoder: Any) -> tuple[list[Any], list[float]]:
     """The tasks to tune on at their sizes, and what share of the samples each gets."""
     cells = selection.cells(encoder.budget)
     weights = selection.weights()
