@@ -2,7 +2,7 @@
 """What `seal plan` says a tuning step takes, and the peak memory of two such steps: side by side, by length.
 
 Line retrieval, SEAL-C, bfloat16 on a CPU, eight questions a context, all in one batch; each setting in a process of its
-own. Prints a line a setting with the estimate's error and writes benchmarks/memory.json. About a quarter of an hour.
+own. Prints a line a setting with the estimate's error and writes benchmarks/memory.json. About twenty minutes.
 
     python benchmarks/memory.py [--checkpointed 1k,4k,8k] [--kept 1k,4k] [--frozen 1k,4k,8k] [--questions 8] [--steps 2]
 """
@@ -18,11 +18,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+# Ways of treating the prefix, and what `seal plan` takes for each.
 FORMS: dict[str, tuple[str, ...]] = {
     "checkpointed": ("--checkpoint",),
     "kept": (),
     "frozen": ("--gradient", "prefix-frozen"),
-}  # of treating the prefix, and what `seal plan` takes for each
+}
 
 
 def take_steps(length: str, questions: int, form: str, steps: int) -> None:

@@ -78,7 +78,7 @@ def test_a_token_is_multiplied_with_all_but_the_embeddings_tied_or_not() -> None
         named = dict(model.model.named_parameters())
         assert ("lm_head.weight" in named) is not tied
         layers = sum(weight.numel() for name, weight in named.items() if ".layers." in name)
-        assert model.multiplied == layers + named["model.norm.weight"].numel()
+        assert model.parameters_a_token == layers + named["model.norm.weight"].numel()
 
 
 @pytest.mark.parametrize("family", ["qwen3_moe", "gpt_oss", "deepseek_v3"])
@@ -86,7 +86,7 @@ def test_a_token_is_multiplied_with_the_experts_that_it_is_sent_to(family: str) 
     few, many = (tiny.load(family, num_experts_per_tok=count) for count in (1, 3))
     layers = [layer.mlp.experts for layer in few.decoder_layers if hasattr(layer.mlp, "experts")]
     one_each = sum(weight[0].numel() for experts in layers for weight in experts.parameters())
-    assert many.multiplied - few.multiplied == 2 * one_each > 0
+    assert many.parameters_a_token - few.parameters_a_token == 2 * one_each > 0
 
 
 def test_a_vision_tower_is_left_alone() -> None:

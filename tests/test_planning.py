@@ -77,4 +77,4 @@ def test_questions_cost_their_own_tokens_and_the_prefix_they_look_at(example: Ex
     tokens = sum(len(question.suffix_ids) + len(question.answer_ids) - 1 for question in example.questions)
     assert long.attention - short.attention == 4 * shapes.layers * shapes.heads * shapes.head_size * tokens * 200
     logits = 2 * shapes.vocabulary * shapes.hidden * sum(len(question.answer_ids) for question in example.questions)
-    assert short.linears == 2 * shapes.multiplied * tokens + logits
+    assert short.linears == 2 * shapes.parameters_a_token * tokens + logits

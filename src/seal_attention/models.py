@@ -67,7 +67,7 @@ class LoadedModel:
         return self.model.get_input_embeddings().weight.device
 
     @property
-    def multiplied(self) -> int:
+    def parameters_a_token(self) -> int:
         """Parameters that a token is multiplied with on its way through the layers: not the embeddings, and of a
         layer's experts as many as it is sent to."""
         sent_to = getattr(self.model.config.get_text_config(decoder=True), "num_experts_per_tok", None)

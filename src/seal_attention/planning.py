@@ -61,8 +61,8 @@ class Operations:
         a_pair = 4 * shapes.layers * shapes.heads * shapes.head_size
         met = sum(count * (prefix + count / 2) for count in asked)
         return cls(
-            Products(2 * shapes.multiplied * prefix, a_pair * prefix * prefix / 2),
-            Products(2 * (shapes.multiplied * sum(asked) + shapes.embeddings * answers), a_pair * met),
+            Products(2 * shapes.parameters_a_token * prefix, a_pair * prefix * prefix / 2),
+            Products(2 * (shapes.parameters_a_token * sum(asked) + shapes.embeddings * answers), a_pair * met),
         )
 
     @property

@@ -18,8 +18,8 @@ FLOAT32 = 4  # bytes: the attention's log-sums and the loss are computed in it w
 
 @dataclass(frozen=True)
 class Shapes:
-    """What memory and time depend on: all `parameters`, those that a token is `multiplied` with in the layers, those of
-    the output `embeddings`; `item` bytes a number.
+    """What memory and time depend on: all `parameters`, those that one token meets in the layers, those of the output
+    `embeddings`; `item` bytes a number.
 
     `host` where host and device share one memory and one allocator, as on a CPU.
     """
@@ -32,7 +32,7 @@ class Shapes:
     head_size: int
     vocabulary: int
     parameters: int
-    multiplied: int
+    parameters_a_token: int
     embeddings: int
     item: int
     host: bool = True
@@ -53,7 +53,7 @@ class Shapes:
             first.head_size,
             embeddings.shape[0],
             sum(parameter.numel() for parameter in model.model.parameters()),
-            model.multiplied,
+            model.parameters_a_token,
             embeddings.numel(),
             torch.finfo(dtype).bits // 8,
             device.type == "cpu",

@@ -97,7 +97,7 @@ def keys_a_token(model: LoadedModel) -> float:
     Those take two operations for each parameter, a key four for each channel of every query head.
     """
     channels = sum(projection.heads * projection.head_size for projection in model.projections)
-    return model.multiplied / (2 * channels)
+    return model.parameters_a_token / (2 * channels)
 
 
 def chains_of(cells: Sequence[Sequence[Waiting]]) -> list[Chain]:
