@@ -10,6 +10,7 @@ import torch
 
 import tiny
 from seal_attention import adapters, planned_memory, saved_tensors
+from seal_attention.extension import extended, far_queries
 from seal_attention.planned_memory import Step, tuning_memory
 from seal_attention.prompts import Encoder
 from seal_attention.shapes import Shapes
@@ -79,11 +80,21 @@ def test_questions_in_rows_of_their_own_each_copy_the_prefix() -> None:
     assert rows.prefix == len(example.prefix_ids)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_layer_keeps_what_the_formula_says(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "extend", "far"),
+    [
+        (torch.float32, None, 0),
+        (torch.bfloat16, None, 0),
+        (torch.float32, "self-extend:group=3,window=10", 1),
+        (torch.float32, "dca:16", 2),
+    ],
+)
+def test_a_layer_keeps_what_the_formula_says(
+    dtype: torch.dtype, extend: str | None, far: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What autograd keeps of a prefix, counted by storage, against the layer's term; 200 tokens, a llama."""
     monkeypatch.setattr(saved_tensors, "SMALL", 1000)  # between a number a token and a hidden state
-    model = tiny.load("llama", dtype, num_hidden_layers=6)
+    model = extended(tiny.load("llama", dtype, num_hidden_layers=6), extend, 40 if extend else None)
     scales = adapters.create("seal-c", model)
     keeping = saved_tensors._Keeping(model)
     kept: dict[int, torch.UntypedStorage] = {}
@@ -98,7 +109,23 @@ def test_a_layer_keeps_what_the_formula_says(dtype: torch.dtype, monkeypatch: py
     with scales.attached(model), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         PrefixCache.prefill(model, ids)
     counted = sum(storage.nbytes() for storage in kept.values())
-    assert counted == pytest.approx(6 * Shapes.of(model, dtype, CPU).layer(200), rel=0.1)
+    assert counted == pytest.approx(6 * Shapes.of(model, dtype, CPU).layer(200, far), rel=0.1)
+
+
+def test_what_is_turned_for_far_keys_is_planned_where_some_are_far() -> None:
+    model = extended(tiny.load("llama"), "self-extend:group=4,window=16", 64)
+    assert [far_queries(model, length) for length in (16, 17)] == [0, 1]
+    example = Encoder(tiny.tokenizer()).encode(tiny.sample())
+    plain, near, far = Step.of(tiny.shared("llama"), example, 2), replace(STEP, far=0), replace(STEP, far=1)
+    assert Step.of(model, example, 2) == replace(plain, far=1)
+    wider = extended(tiny.load("llama"), "self-extend:group=4,window=400")
+    assert [Step.of(wider, example, 2, spread).far for spread in (0, 401)] == [0, 1]
+    turned = SHAPES.item * SHAPES.head_size * SHAPES.layers
+    keys, queries = SHAPES.key_value_heads * turned, SHAPES.heads * turned
+    more = (
+        tuning_memory(SHAPES, far, False, frozen=True).device - tuning_memory(SHAPES, near, False, frozen=True).device
+    )
+    assert more == (STEP.prefix + STEP.asked) * keys + STEP.asked * queries
 
 
 def test_the_process_counts_itself() -> None:

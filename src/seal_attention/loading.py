@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from .attention import BLOCKWISE, register_blockwise
-from .devices import pick_device, pick_dtype
+from .devices import bound_kernel_caches, pick_device, pick_dtype
 from .embedded import DEFAULT_MODEL, embedded_model, quiet_transformers
 from .errors import UsageError
 from .models import LoadedModel
@@ -62,6 +62,7 @@ def load(
     where the model has no output projection to scale; SealError where a needed package is missing.
     """
     target = pick_device(device)
+    bound_kernel_caches()
     source, extra = _source(name, revision)
     try:
         with quiet_transformers():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from .extension import far_queries
 from .models import LoadedModel
 from .packing import packs
 from .prompts import Example
@@ -19,25 +20,28 @@ HOLES = 3  # times what a layer keeps: what its temporaries leave taken and unus
 @dataclass(frozen=True)
 class Step:
     """Sizes of a tuning step in tokens: the `prefix`, and of one batch of questions all that is `asked` (with the
-    answers) and the `answers` alone; how many `batches`; the `copies` of the prefix's keys and values in a batch."""
+    answers) and the `answers` alone; how many `batches`; the `copies` of the prefix's keys and values in a batch; how
+    often attention past the window turns its queries for `far` keys."""
 
     prefix: int
     asked: int
     answers: int
     batches: int = 1
     copies: int = 1
+    far: int = 0
 
     @classmethod
-    def of(cls, model: LoadedModel, example: Example, batch: int) -> Step:
-        """The sizes of a step on the example, its largest batch taken for all."""
+    def of(cls, model: LoadedModel, example: Example, batch: int, spread: int = 0) -> Step:
+        """The sizes of a step on the example, its largest batch taken for all; its tokens may be `spread` so far."""
         starts = range(0, len(example.questions), batch)
         batches = [example.questions[start : start + batch] for start in starts]
         lengths = [[len(q.suffix_ids) + len(q.answer_ids) - 1 for q in questions] for questions in batches]
         answers = max(sum(len(q.answer_ids) for q in questions) for questions in batches)
+        far = far_queries(model, max(example.longest_prompt, spread))
         if packs(model, forgets(model)):  # in one row
-            return cls(len(example.prefix_ids), max(map(sum, lengths)), answers, len(batches))
+            return cls(len(example.prefix_ids), max(map(sum, lengths)), answers, len(batches), far=far)
         asked = max(len(row) * max(row) for row in lengths)
-        return cls(len(example.prefix_ids), asked, answers, len(batches), max(map(len, lengths)))
+        return cls(len(example.prefix_ids), asked, answers, len(batches), max(map(len, lengths)), far)
 
 
 @dataclass(frozen=True)
@@ -60,21 +64,22 @@ def tuning_memory(shapes: Shapes, step: Step, checkpoint: bool, offload: bool = 
         kept = gradients = sending = 0
     elif checkpoint:
         kept = step.prefix * shapes.layers * shapes.hidden * shapes.item  # each layer's input
-        recomputed = shapes.layer(step.prefix) * (1 + HOLES if shapes.host else 1)
+        recomputed = shapes.layer(step.prefix, step.far) * (1 + HOLES if shapes.host else 1)
         sending = gradients + recomputed + step.prefix * shapes.layer_gradients
     else:  # a graph, in which the cache is counted; of the last layer it has the keys and values alone
-        kept = (shapes.layers - 1) * shapes.layer(step.prefix) + cache // shapes.layers
+        kept = (shapes.layers - 1) * shapes.layer(step.prefix, step.far) + cache // shapes.layers
         cache = 0
         sending = gradients + step.prefix * shapes.layer_gradients
     moved = kept if checkpoint and offload else 0
 
     attended = step.copies * step.prefix + step.asked
     joined = attended * shapes.cache  # the prefix's keys and values with the questions' own behind them
+    turned = step.copies * step.prefix * shapes.cache // 2 if step.far else 0  # the prefix's keys as the far ones
     repeated = attended * shapes.repeated
-    questions = shapes.layers * shapes.layer(step.asked)
+    questions = shapes.layers * shapes.layer(step.asked, step.far)
     logits = step.answers * shapes.vocabulary * (shapes.item + FLOAT32)
     earlier = gradients if step.batches > 1 else 0
-    asking = cache + joined + repeated + questions + logits + earlier
+    asking = cache + joined + turned + repeated + questions + logits + earlier
     return Memory(weights + kept - moved + max(asking, sending), moved)
 
 

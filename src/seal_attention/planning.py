@@ -101,13 +101,15 @@ def plan(
     offload: bool = False,
     frozen: bool = False,
     readings: int = 1,
+    spread: int = 0,
 ) -> dict[str, Any]:
     """Tokens, memory (GB) and seconds of tuning on so many contexts like the samples, and of asking them once.
 
     `shares` are those of the contexts that are like each sample, in any unit; the memory is that of the sample which
     takes most. `questions` are those of all contexts, of which each reading takes its share; `checkpoint`, `offload`
-    and `frozen` are how tuning treats the prefix (objective.accumulate_gradients). On a CPU `tuning_memory_gb` is all
-    of it; beside a GPU's there is `host_memory_gb`. UsageError where a sample exceeds the model's window.
+    and `frozen` are how tuning treats the prefix (objective.accumulate_gradients), `spread` is how far apart it puts
+    tokens. On a CPU `tuning_memory_gb` is all of it; beside a GPU's there is `host_memory_gb`. UsageError where a
+    sample exceeds the model's window.
     """
     encoder = Encoder(model.tokenizer)
     wholes = [encoder.encode(sample) for sample in samples]
@@ -115,7 +117,7 @@ def plan(
         require_fit(whole, model.window)
     examples = wholes if readings == 1 else [encoder.encode(sample.share(0, readings)) for sample in samples]
     shapes = Shapes.of(model, dtype, device)
-    steps = [Step.of(model, example, batch) for example in examples]
+    steps = [Step.of(model, example, batch, spread) for example in examples]
     memories = [tuning_memory(shapes, step, checkpoint, offload, frozen) for step in steps]
     memory = max(memories, key=lambda peak: peak.device)
     host = memory.host + process_memory(shapes)

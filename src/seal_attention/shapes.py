@@ -59,16 +59,18 @@ class Shapes:
             device.type == "cpu",
         )
 
-    def layer(self, tokens: int) -> int:
+    def layer(self, tokens: int, far: int = 0) -> int:
         """Bytes that one layer keeps for its backward pass; the weights are frozen, so that no linear's input.
 
         Two norms' inputs (saved_tensors.py); the gated MLP's gate, its activation and what it multiplies; of the
-        attention queries, output, keys, values and a log-sum a head.
+        attention queries, output, keys, values and a log-sum a head. Past the window also the queries as they are
+        turned for `far` keys, so many times, and those keys.
         """
         norms = 2 * self.item * self.hidden
         perceptron = 3 * self.item * self.intermediate
         attention = self.item * self.head_size * 2 * (self.heads + self.key_value_heads) + FLOAT32 * self.heads
-        return tokens * (norms + perceptron + attention)
+        turned = self.item * self.head_size * (far * self.heads + bool(far) * self.key_value_heads)
+        return tokens * (norms + perceptron + attention + turned)
 
     @property
     def weights(self) -> int:

@@ -48,6 +48,13 @@ Questions = Annotated[
 Readings = Annotated[
     int, typer.Option(help="Times each context is read, each time for another share of its questions.")
 ]
+Spread = Annotated[
+    str | None,
+    typer.Option(
+        help="Spread the positions of half of the contexts over up to so many (4k), so that scales tuned on short "
+        "contexts hold on long ones; an addition to the paper's method."
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of the generated text.")]
 Strength = Annotated[
     float, typer.Option(help="Dial: effective scale = 1 + strength x (scale - 1); 0 is the base, 1 the tuned model.")

@@ -23,6 +23,7 @@ from .options import (
     Readings,
     Revision,
     Sizes,
+    Spread,
     Task,
     Trust,
     Window,
@@ -50,6 +51,7 @@ def plan(
     checkpoint: Annotated[bool, typer.Option("--checkpoint", help="As in `seal tune`.")] = False,
     offload: Annotated[bool, typer.Option("--offload", help="As in `seal tune`.")] = False,
     gradient: Annotated[str, typer.Option(help="As in `seal tune`: exact or prefix-frozen.")] = "exact",
+    spread: Spread = None,
     extend: Extend = None,
     window: Window = None,
     dtype: Dtype = "auto",
@@ -63,15 +65,18 @@ def plan(
     from ..extension import extended
     from ..prompts import Encoder
     from ..tasks.mixture import mixed
-    from ..tasks.sizing import fitted
+    from ..tasks.sizing import fitted, parse_counts
     from ..tuning import rate_search
     from ..tuning.loop import FROZEN, TuneSettings
+    from ..tuning.spreading import require_reach
 
     # Refused as `seal tune` would refuse them.
     settings = TuneSettings("seal-c", rate_of(lr, "seal-c"), False, readings, batch, checkpoint, offload, gradient)
     target = devices.pick_device(device)
     skeleton = loading.skeleton(model, loading.local_folder(model, revision), trust_remote_code=trust)
     bare = extended(skeleton, **window_settings(extend, window))
+    (width,) = parse_counts("--spread", spread) if spread else (0,)
+    require_reach(bare, width)
     selection = Selection(task, lines, length, depths, questions, haystack=haystack, data=data, tuning=True)
     encoder = Encoder(bare.tokenizer)
     cells, shares = cells_of(selection, encoder)
@@ -91,6 +96,7 @@ def plan(
         offload=offload,
         frozen=gradient == FROZEN,
         readings=readings,
+        spread=width,
     )
     if held_out:
         search = rate_search.RateSearch(drawn[:samples], drawn[samples:], settings)

@@ -28,6 +28,7 @@ from .options import (
     Revision,
     Seed,
     Sizes,
+    Spread,
     Task,
     Trust,
     Window,
@@ -85,13 +86,7 @@ def tune(
             "of inference and less time, and is an approximation."
         ),
     ] = "exact",
-    spread: Annotated[
-        str | None,
-        typer.Option(
-            help="Spread the positions of half of the contexts over up to so many (4k), so that scales tuned on short "
-            "contexts hold on long ones; an addition to the paper's method."
-        ),
-    ] = None,
+    spread: Spread = None,
     extend: Extend = None,
     window: Window = None,
     seed: Seed = 0,

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import torch
+
 from ..errors import UsageError
 from ..models import LoadedModel
 from .parsing import parse
+from .pieces import Rule
 
 
 class Extension(Protocol):
@@ -30,6 +33,9 @@ class Extension(Protocol):
 
     def reach(self, native_window: int) -> int:
         """The window that it gives, in tokens."""
+
+    def rule(self, native_window: int) -> Rule | None:
+        """Where it puts far keys; None where all keys stay and only their frequencies change."""
 
 
 def extended(model: LoadedModel, extend: str | None = None, native_window: int | None = None) -> LoadedModel:
@@ -62,3 +68,12 @@ def extended(model: LoadedModel, extend: str | None = None, native_window: int |
         model = extension.apply(model)
     model.native_window, model.window, model.extension = native, reach, extension.name
     return model
+
+
+def far_queries(model: LoadedModel, length: int) -> int:
+    """How often each layer turns its queries anew for far keys in a prompt of so many tokens; 0 while all are near."""
+    if model.extension is None or model.native_window is None:
+        return 0
+    rule = parse(model.extension).rule(model.native_window)
+    first, last = torch.zeros(1, 1, dtype=torch.long), torch.full((1, 1), length - 1)
+    return len(rule.far_queries(last)) if rule and rule.part(last, first).any() else 0

@@ -37,11 +37,15 @@ class DualChunk:
             raise UsageError(
                 f"{model.name} has no window of at least 8 positions to take chunks from; leave --extend out"
             )
-        return extend(model, Chunks.of(model.window), "dual chunk attention")
+        return extend(model, self.rule(model.window), "dual chunk attention")
 
     def reach(self, native_window: int) -> int:
         """Factor times the native window."""
         return int(native_window * self.factor)
+
+    def rule(self, native_window: int) -> Chunks:
+        """Chunks that the native window has room for."""
+        return Chunks.of(native_window)
 
 
 @dataclass(frozen=True)

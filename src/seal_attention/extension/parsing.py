@@ -44,6 +44,10 @@ class SuggestedSelfExtend:
         """That of the extension that `suggest` picks: the target or somewhat more."""
         return self.settled(native_window).reach(native_window)
 
+    def rule(self, native_window: int) -> SelfExtend:
+        """That of the extension that `suggest` picks."""
+        return self.settled(native_window)
+
     def settled(self, native_window: int) -> SelfExtend:
         """With group and window."""
         return suggest(self.target, native_window)

@@ -39,6 +39,9 @@ class RotaryScaling:
         """Factor times the native window."""
         return int(native_window * self.factor)
 
+    def rule(self, native_window: int) -> None:
+        """None: no key is read elsewhere than at its own position."""
+
     def apply(self, model: LoadedModel) -> LoadedModel:
         """Change the rope parameters in the model's configuration and build its rotary embeddings anew from them.
 

@@ -55,6 +55,10 @@ class SelfExtend:
         """The longest prompt all of whose distances a model of that window has seen."""
         return (native_window - self._shift) * self.group
 
+    def rule(self, native_window: int) -> SelfExtend:
+        """Itself, whatever the window."""
+        return self
+
     @property
     def _shift(self) -> int:
         return self.window - self.window // self.group

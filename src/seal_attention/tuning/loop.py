@@ -26,7 +26,7 @@ from ..processes import PROCESS
 from ..prompts import Encoder, Example, require_fit
 from ..runs import Run, Unwatched, Watcher
 from ..samples import Sample
-from .spreading import drawn_positions
+from .spreading import drawn_positions, require_reach
 from .state import TuningState
 
 STEPS = "steps.jsonl"
@@ -169,11 +169,7 @@ class Tuning:
         self.model, self.samples, self.settings = model, samples, settings
         self.encoder = Encoder(model.tokenizer)
         self.first = self._example(0, 0)
-        if settings.spread and model.window and settings.spread > model.window:
-            raise UsageError(
-                f"--spread {settings.spread:,} goes beyond the window of {model.name}, {model.window:,} tokens; give "
-                "at most that"
-            )
+        require_reach(model, settings.spread or 0)
         self.accelerator = Accelerator(cpu=model.device.type == "cpu")
         torch.manual_seed(settings.seed)
         self.adapter = adapters.create(settings.method, model)

@@ -12,10 +12,19 @@ from __future__ import annotations
 import random
 
 from ..errors import UsageError
+from ..models import LoadedModel
 from ..prompts import Example
 
 GAPS = 3
 SHARE = 0.5  # of the contexts: scales that never see a short context as it is lose a little on short ones (docs/log.md)
+
+
+def require_reach(model: LoadedModel, width: int) -> None:
+    """UsageError where positions up to `width` lie beyond the model's window."""
+    if model.window and width > model.window:
+        raise UsageError(
+            f"--spread {width:,} goes beyond the window of {model.name}, {model.window:,} tokens; give at most that"
+        )
 
 
 def drawn_positions(example: Example, width: int, seed: str) -> tuple[int, ...] | None:
