@@ -13,7 +13,7 @@ from seal_attention import adapters, planned_memory, saved_tensors
 from seal_attention.extension import extended, far_queries
 from seal_attention.planned_memory import Step, tuning_memory
 from seal_attention.prompts import Encoder
-from seal_attention.shapes import Shapes
+from seal_attention.shapes import FLOAT32, Shapes
 from seal_attention.shared_prefix import PrefixCache
 
 CPU = torch.device("cpu")
@@ -37,6 +37,12 @@ def test_holes_of_a_walk_on_a_cpu_are_planned_and_grow_with_the_layer() -> None:
     assert tuning_memory(here, step, False) == tuning_memory(there, step, False)
     holes = tuning_memory(here, step, True).device - tuning_memory(there, step, True).device
     assert holes == planned_memory.HOLES * here.layer(step.prefix)
+
+
+def test_a_prefix_too_short_for_a_lean_graph_keeps_norms_inputs_twice_as_wide() -> None:
+    short, long = (tuning_memory(ON_A_GPU, replace(STEP, prefix=n, asked=0), False).device for n in (2047, 2048))
+    wider = 2 * ON_A_GPU.hidden * (FLOAT32 - ON_A_GPU.item) * 2047 * (ON_A_GPU.layers - 1)
+    assert short - long == pytest.approx(wider, rel=0.01)  # less one token
 
 
 def test_a_longer_prefix_costs_less_checkpointed() -> None:
@@ -81,16 +87,17 @@ def test_questions_in_rows_of_their_own_each_copy_the_prefix() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "extend", "far"),
+    ("dtype", "extend", "far", "lean"),
     [
-        (torch.float32, None, 0),
-        (torch.bfloat16, None, 0),
-        (torch.float32, "self-extend:group=3,window=10", 1),
-        (torch.float32, "dca:16", 2),
+        (torch.float32, None, 0, True),
+        (torch.bfloat16, None, 0, True),
+        (torch.bfloat16, None, 0, False),
+        (torch.float32, "self-extend:group=3,window=10", 1, True),
+        (torch.float32, "dca:16", 2, True),
     ],
 )
 def test_a_layer_keeps_what_the_formula_says(
-    dtype: torch.dtype, extend: str | None, far: int, monkeypatch: pytest.MonkeyPatch
+    dtype: torch.dtype, extend: str | None, far: int, lean: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What autograd keeps of a prefix, counted by storage, against the layer's term; 200 tokens, a llama."""
     monkeypatch.setattr(saved_tensors, "SMALL", 1000)  # between a number a token and a hidden state
@@ -100,7 +107,7 @@ def test_a_layer_keeps_what_the_formula_says(
     kept: dict[int, torch.UntypedStorage] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = keeping.pack(tensor)[0].untyped_storage()
+        storage = (keeping.pack(tensor)[0] if lean else tensor).untyped_storage()
         if storage.data_ptr() not in keeping.weights:
             kept[storage.data_ptr()] = storage
         return tensor
@@ -109,7 +116,8 @@ def test_a_layer_keeps_what_the_formula_says(
     with scales.attached(model), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         PrefixCache.prefill(model, ids)
     counted = sum(storage.nbytes() for storage in kept.values())
-    assert counted == pytest.approx(6 * Shapes.of(model, dtype, CPU).layer(200, far), rel=0.1)
+    shapes = replace(Shapes.of(model, dtype, CPU), host=False)  # holes are kept by nobody
+    assert counted == pytest.approx(6 * shapes.layer(200, far, lean), rel=0.1)
 
 
 def test_what_is_turned_for_far_keys_is_planned_where_some_are_far() -> None:

@@ -11,6 +11,7 @@ from .extension import far_queries
 from .models import LoadedModel
 from .packing import packs
 from .prompts import Example
+from .saved_tensors import LONG
 from .shapes import FLOAT32, Shapes
 from .shared_prefix import forgets
 
@@ -58,16 +59,16 @@ def tuning_memory(shapes: Shapes, step: Step, checkpoint: bool, offload: bool = 
     The weights and what is kept of the prefix stay throughout; to them comes the larger of two: a batch of questions
     with its graph, or the gradients on their way through the prefix, of which a `frozen` one has none.
     """
-    weights = shapes.weights
+    weights, lean = shapes.weights, step.prefix >= LONG
     cache = gradients = step.prefix * shapes.cache
     if frozen:
         kept = gradients = sending = 0
     elif checkpoint:
         kept = step.prefix * shapes.layers * shapes.hidden * shapes.item  # each layer's input
-        recomputed = shapes.layer(step.prefix, step.far) * (1 + HOLES if shapes.host else 1)
+        recomputed = shapes.layer(step.prefix, step.far, lean) * (1 + HOLES if shapes.host else 1)
         sending = gradients + recomputed + step.prefix * shapes.layer_gradients
     else:  # a graph, in which the cache is counted; of the last layer it has the keys and values alone
-        kept = (shapes.layers - 1) * shapes.layer(step.prefix, step.far) + cache // shapes.layers
+        kept = (shapes.layers - 1) * shapes.layer(step.prefix, step.far, lean) + cache // shapes.layers
         cache = 0
         sending = gradients + step.prefix * shapes.layer_gradients
     moved = kept if checkpoint and offload else 0
@@ -76,7 +77,7 @@ def tuning_memory(shapes: Shapes, step: Step, checkpoint: bool, offload: bool = 
     joined = attended * shapes.cache  # the prefix's keys and values with the questions' own behind them
     turned = step.copies * step.prefix * shapes.cache // 2 if step.far else 0  # the prefix's keys as the far ones
     repeated = attended * shapes.repeated
-    questions = shapes.layers * shapes.layer(step.asked, step.far)
+    questions = shapes.layers * shapes.layer(step.asked, step.far, lean)
     logits = step.answers * shapes.vocabulary * (shapes.item + FLOAT32)
     earlier = gradients if step.batches > 1 else 0
     asking = cache + joined + turned + repeated + questions + logits + earlier

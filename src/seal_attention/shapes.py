@@ -59,18 +59,20 @@ class Shapes:
             device.type == "cpu",
         )
 
-    def layer(self, tokens: int, far: int = 0) -> int:
+    def layer(self, tokens: int, far: int = 0, lean: bool = True) -> int:
         """Bytes that one layer keeps for its backward pass; the weights are frozen, so that no linear's input.
 
         Two norms' inputs (saved_tensors.py); the gated MLP's gate, its activation and what it multiplies; of the
         attention queries, output, keys, values and a log-sum a head. Past the window also the queries as they are
-        turned for `far` keys, so many times, and those keys.
+        turned for `far` keys, so many times, and those keys. Where the graph is not `lean`, norms' inputs are float32,
+        and on a CPU temporaries leave holes.
         """
-        norms = 2 * self.item * self.hidden
+        norms = 2 * (self.item if lean else FLOAT32) * self.hidden
+        holes = 2 * FLOAT32 * self.hidden + self.item * self.intermediate if self.host and not lean else 0
         perceptron = 3 * self.item * self.intermediate
         attention = self.item * self.head_size * 2 * (self.heads + self.key_value_heads) + FLOAT32 * self.heads
         turned = self.item * self.head_size * (far * self.heads + bool(far) * self.key_value_heads)
-        return tokens * (norms + perceptron + attention + turned)
+        return tokens * (norms + perceptron + attention + turned + holes)
 
     @property
     def weights(self) -> int:
