@@ -67,12 +67,13 @@ def return_freed_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def bound_kernel_caches(shapes: int = 64) -> None:
-    """Let oneDNN, and PyTorch's wrapper around it, keep their kernels of the last few shapes of products, not of 1,024.
+def bound_kernel_caches(shapes: int = 256) -> None:
+    """Let oneDNN, and PyTorch's wrapper around it, keep their kernels of the last 256 shapes of products, not of 1,024.
 
-    Each new number of tokens brings some forty kernels of .65 MB, reused by all layers and hardly ever again: without
-    this, memory grows by 20 MB a step of tuning. Both caches read their variable at the process's first product; what
-    the environment says already stays.
+    Each new number of tokens brings some forty kernels of .65 MB, reused by all layers and hardly ever again: memory
+    grows by 20 MB a step of tuning until the caches are full. All layers share the shapes of blocks of attention too,
+    of which 4k tokens have a hundred: with fewer kept than that, each layer makes them anew (docs/memory.md). Both
+    caches read their variable at the process's first product; what the environment says already stays.
     """
     for variable in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
         os.environ.setdefault(variable, str(shapes))
