@@ -16,6 +16,7 @@ from .errors import UsageError
 from .processes import PROCESS
 
 STATUS = Path("/proc/self/status")
+KERNEL_SHAPES = 256  # of products, whose kernels are kept on a CPU, .65 MB each (docs/memory.md)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
 
@@ -67,8 +68,8 @@ def return_freed_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def bound_kernel_caches(shapes: int = 256) -> None:
-    """Let oneDNN, and PyTorch's wrapper around it, keep their kernels of the last 256 shapes of products, not of 1,024.
+def bound_kernel_caches() -> None:
+    """Let oneDNN, and PyTorch's wrapper around it, keep the kernels of the last KERNEL_SHAPES products, not of 1,024.
 
     Each new number of tokens brings some forty kernels of .65 MB, reused by all layers and hardly ever again: memory
     grows by 20 MB a step of tuning until the caches are full. All layers share the shapes of blocks of attention too,
@@ -76,4 +77,4 @@ def bound_kernel_caches(shapes: int = 256) -> None:
     caches read their variable at the process's first product; what the environment says already stays.
     """
     for variable in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-        os.environ.setdefault(variable, str(shapes))
+        os.environ.setdefault(variable, str(KERNEL_SHAPES))

@@ -67,7 +67,7 @@ class Shapes:
         turned for `far` keys, so many times, and those keys. Where the graph is not `lean`, norms' inputs are float32,
         and on a CPU temporaries leave holes.
         """
-        norms = 2 * (self.item if lean else FLOAT32) * self.hidden
+        norms = 2 * (self.item if lean else max(self.item, FLOAT32)) * self.hidden
         holes = 2 * FLOAT32 * self.hidden + self.item * self.intermediate if self.host and not lean else 0
         perceptron = 3 * self.item * self.intermediate
         attention = self.item * self.head_size * 2 * (self.heads + self.key_value_heads) + FLOAT32 * self.heads
