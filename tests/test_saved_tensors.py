@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 
 import pytest
 import torch
@@ -30,6 +31,11 @@ def gradients(family: str, method: str, example: Example) -> dict[str, torch.Ten
     return {name: p.grad for name, p in adapter.parameters().items() if p.grad is not None}
 
 
+def as_it_is(kept: torch.Tensor, given: torch.Tensor) -> bool:
+    """Whether what is kept is the very memory that was given."""
+    return kept.data_ptr() == given.data_ptr() and kept.dtype == given.dtype and kept.shape == given.shape
+
+
 @pytest.mark.parametrize("method", ["seal-c", "seal-l"])
 @pytest.mark.parametrize("family", ["llama", "gemma3_text", "qwen3", "mixtral"])
 def test_a_lean_graph_gives_the_same_gradients_bit_for_bit(
@@ -54,7 +60,7 @@ def test_float32_is_kept_in_16_bits_only_where_it_came_from_them(dtype: torch.dt
     late = came.clone()
     late[-1, -1] = 1 + 2**-20  # the last number alone needs more bits
     for wide in (late, torch.randn(40, 50), torch.randn(40, 50, dtype=torch.float64), came.to(dtype)):
-        assert keeping.pack(wide)[0] is wide
+        assert as_it_is(keeping.pack(wide)[0], wide)
     changed = came.clone()
     first = keeping.pack(changed)
     changed += 1
@@ -65,7 +71,18 @@ def test_float32_is_kept_in_16_bits_only_where_it_came_from_them(dtype: torch.dt
 def test_a_float32_model_keeps_everything_as_it_is() -> None:
     keeping = saved_tensors._Keeping(tiny.shared("llama", torch.float32))
     came = torch.randn(40, 50).bfloat16().float()
-    assert keeping.pack(came)[0] is came
+    assert as_it_is(keeping.pack(came)[0], came)
+
+
+@pytest.mark.parametrize("smallest", [0, 1000])
+def test_a_graph_that_is_never_walked_back_is_freed(smallest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saved_tensors, "SMALL", smallest)
+    start = torch.randn(20, requires_grad=True)
+    with saved_tensors.lean_graph(tiny.shared("llama", torch.float32), 1):
+        own_output = torch.exp(start)  # its backward pass asks for it
+    alive = weakref.ref(own_output)
+    del own_output
+    assert alive() is None
 
 
 def test_holes_are_handed_back_as_the_graph_grows(monkeypatch: pytest.MonkeyPatch) -> None:

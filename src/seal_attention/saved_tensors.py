@@ -41,7 +41,9 @@ class _Keeping:
     """Several operations may keep one tensor, one after the other: `newest` is it, its version, what was kept of it.
 
     They ask for it one after the other too: `widened` is what was kept of the last one, and it as it was given.
-    `passed` counts bytes, kept or asked for again, since holes were handed back.
+    `passed` counts bytes, kept or asked for again, since holes were handed back. All that is kept is detached: an
+    operation that kept its own output with its history would hold itself, and what no gradient reaches, the last
+    layer's graph of a prefix, would never be freed.
     """
 
     def __init__(self, model: LoadedModel) -> None:
@@ -53,6 +55,7 @@ class _Keeping:
 
     def pack(self, tensor: torch.Tensor) -> tuple[torch.Tensor, torch.dtype]:
         """What to keep, and the type of what was given."""
+        tensor = tensor.detach()
         if tensor.numel() < SMALL or tensor.untyped_storage().data_ptr() in self.weights:
             return tensor, tensor.dtype
         known = self.newest
