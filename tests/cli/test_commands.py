@@ -161,6 +161,7 @@ BAD = {
     "too short a length": (("eval", "model", "--length", "100"), 2, "--length 100 can't hold"),
     "both sizes": (("eval", "model", "--lines", "4", "--length", "1k"), 2, "give one of them"),
     "offload alone": (("plan", "model", "--lines", "4", "--offload"), 2, "type --checkpoint --offload"),
+    "a narrow spread": (("plan", "model", "--length", "1k", "--spread", "512"), 2, "--spread 512 is shorter"),
     "no adapter": (("eval", "model", "--adapter", "nowhere"), 2, "no adapter folder nowhere"),
     "a model as adapter": (("eval", "model", "--adapter", "model"), 2, "adapter_config.json"),
     "an adapter as model": (("eval", "made-adapter"), 2, "pass it with --adapter"),

@@ -68,7 +68,7 @@ def plan(
     from ..tasks.sizing import fitted, parse_counts
     from ..tuning import rate_search
     from ..tuning.loop import FROZEN, TuneSettings
-    from ..tuning.spreading import require_reach
+    from ..tuning.spreading import require_reach, spare_positions
 
     # Refused as `seal tune` would refuse them.
     settings = TuneSettings("seal-c", rate_of(lr, "seal-c"), False, readings, batch, checkpoint, offload, gradient)
@@ -81,6 +81,8 @@ def plan(
     encoder = Encoder(bare.tokenizer)
     cells, shares = cells_of(selection, encoder)
     firsts = [fitted(cell, encoder.budget, 0, "train", 0) for cell in cells]
+    for first in firsts if width else ():
+        spare_positions(encoder.encode(first), width)
     held_out = rate_search.HELD_OUT if lr == rate_search.AUTO else 0
     drawn = mixed(cells, shares, samples + held_out, 0, lambda sample: 0)  # counted only, so not fitted to their tokens
     facts = planning.plan(

@@ -27,6 +27,18 @@ def require_reach(model: LoadedModel, width: int) -> None:
         )
 
 
+def spare_positions(example: Example, width: int) -> int:
+    """What the longest prompt and answer of the example leave of `width` positions. UsageError where they have more."""
+    asked = max(len(question.suffix_ids) + len(question.answer_ids) for question in example.questions)
+    length = len(example.prefix_ids) + asked
+    if length > width:
+        raise UsageError(
+            f"--spread {width:,} is shorter than {example.sample.identifier}, which takes {length:,} tokens; "
+            "give a larger one, or tune on shorter contexts"
+        )
+    return width - length
+
+
 def drawn_positions(example: Example, width: int, seed: str) -> tuple[int, ...] | None:
     """`spread_positions` for a SHARE of all (seed, example), by lot; None, the positions as they are, for the rest."""
     whether = random.Random(f"whether/{seed}/{example.sample.identifier}").random() < SHARE
@@ -39,17 +51,11 @@ def spread_positions(example: Example, width: int, seed: str) -> tuple[int, ...]
     The room beyond the example's own length is used up to a part drawn anew for each `seed`, in three gaps at random
     places. None where the prefix is too short to hold a gap. UsageError where the example is longer than `width`.
     """
-    asked = max(len(question.suffix_ids) + len(question.answer_ids) for question in example.questions)
-    length = len(example.prefix_ids)
-    if length + asked > width:
-        raise UsageError(
-            f"--spread {width:,} is shorter than {example.sample.identifier}, which takes {length + asked:,} tokens; "
-            "give a larger one, or tune on shorter contexts"
-        )
+    spare, length = spare_positions(example, width), len(example.prefix_ids)
     if length <= GAPS:
         return None
     rng = random.Random(f"spread/{seed}/{example.sample.identifier}")
-    room = rng.randint(0, width - length - asked)
+    room = rng.randint(0, spare)
     ends = sorted(rng.randint(0, room) for _ in range(GAPS - 1))
     sizes = [end - start for start, end in zip([0, *ends], [*ends, room], strict=True)]
     gaps = dict(zip(sorted(rng.sample(range(1, length), GAPS)), sizes, strict=True))
