@@ -16,7 +16,7 @@ from .errors import UsageError
 from .processes import PROCESS
 
 STATUS = Path("/proc/self/status")
-KERNEL_SHAPES = 256  # of products, whose kernels are kept on a CPU, .65 MB each (docs/memory.md)
+KERNEL_SHAPES = 256  # of products, whose kernels are kept on a CPU, .3 MB each (docs/memory.md)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
 
@@ -69,12 +69,13 @@ def return_freed_memory() -> None:
 
 
 def bound_kernel_caches() -> None:
-    """Let oneDNN, and PyTorch's wrapper around it, keep the kernels of the last KERNEL_SHAPES products, not of 1,024.
+    """Let oneDNN keep the kernels of the last KERNEL_SHAPES products, not of 1,024, and PyTorch's wrapper one.
 
-    Each new number of tokens brings some forty kernels of .65 MB, reused by all layers and hardly ever again: memory
-    grows by 20 MB a step of tuning until the caches are full. All layers share the shapes of blocks of attention too,
-    of which 4k tokens have a hundred: with fewer kept than that, each layer makes them anew (docs/memory.md). Both
-    caches read their variable at the process's first product; what the environment says already stays.
+    Each new number of tokens brings some forty kernels, reused by all layers and hardly ever again: memory grows with
+    each step of tuning until the caches are full. All layers share the shapes of blocks of attention too, of which 4k
+    tokens have a hundred: with fewer kept than that, each layer makes them anew. The wrapper's cache keeps all of them
+    a second time and saves a product 2 to 4 microseconds (docs/memory.md). Both read their variable at the process's
+    first product; what the environment says already stays.
     """
-    for variable in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-        os.environ.setdefault(variable, str(KERNEL_SHAPES))
+    for variable, kept in (("ONEDNN_PRIMITIVE_CACHE_CAPACITY", KERNEL_SHAPES), ("LRU_CACHE_CAPACITY", 1)):
+        os.environ.setdefault(variable, str(kept))
