@@ -31,11 +31,6 @@ def gradients(family: str, method: str, example: Example) -> dict[str, torch.Ten
     return {name: p.grad for name, p in adapter.parameters().items() if p.grad is not None}
 
 
-def as_it_is(kept: torch.Tensor, given: torch.Tensor) -> bool:
-    """Whether what is kept is the very memory that was given."""
-    return kept.data_ptr() == given.data_ptr() and kept.dtype == given.dtype and kept.shape == given.shape
-
-
 @pytest.mark.parametrize("method", ["seal-c", "seal-l"])
 @pytest.mark.parametrize("family", ["llama", "gemma3_text", "qwen3", "mixtral"])
 def test_a_lean_graph_gives_the_same_gradients_bit_for_bit(
@@ -60,7 +55,7 @@ def test_float32_is_kept_in_16_bits_only_where_it_came_from_them(dtype: torch.dt
     late = came.clone()
     late[-1, -1] = 1 + 2**-20  # the last number alone needs more bits
     for wide in (late, torch.randn(40, 50), torch.randn(40, 50, dtype=torch.float64), came.to(dtype)):
-        assert as_it_is(keeping.pack(wide)[0], wide)
+        assert saved_tensors._same(keeping.pack(wide)[0], wide)
     changed = came.clone()
     first = keeping.pack(changed)
     changed += 1
@@ -71,7 +66,7 @@ def test_float32_is_kept_in_16_bits_only_where_it_came_from_them(dtype: torch.dt
 def test_a_float32_model_keeps_everything_as_it_is() -> None:
     keeping = saved_tensors._Keeping(tiny.shared("llama", torch.float32))
     came = torch.randn(40, 50).bfloat16().float()
-    assert as_it_is(keeping.pack(came)[0], came)
+    assert saved_tensors._same(keeping.pack(came)[0], came)
 
 
 @pytest.mark.parametrize("smallest", [0, 1000])
