@@ -11,14 +11,18 @@ backward pass computes them again, as FlashAttention does (Dao et al., 2022, sec
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from .block_spans import Span, causal_spans, slices, spans
+from .streamed import STREAMED_ROWS, Stretch, stream, streams, summed_values
+
 BLOCK_QUERIES = 128  # of a block at most: of a causal block's last keys half are computed in vain
 BLOCK_SCORES = 2**21  # of a block, where more than one head has so few: more would leave the last of a CPU's caches
+STREAMED_KEYS = 4096  # from so many on streamed.py, where it can: a block of fewer scores stays in the cache anyway
 
 
 class BlockwiseAttention(torch.autograd.Function):
@@ -45,8 +49,11 @@ class BlockwiseAttention(torch.autograd.Function):
         context.scale, context.lengths = scale, lengths
         batch, heads, length, _ = query.shape
         output = query.new_empty(batch, length, heads, value.shape[-1]).transpose(1, 2)  # as the caller will read it
+        if mask is None and streamed(query, key):
+            _stream(output, query, key, value, scale)
+            return output
         for block in _blocks(query, key, value, mask, scale, lengths):
-            output[block.asking] = block.ungrouped(torch.bmm(block.weights, block.values))
+            output[block.asking] = block.mixed()
         return output
 
     @staticmethod
@@ -68,20 +75,6 @@ class BlockwiseAttention(torch.autograd.Function):
         return query_gradient, key_gradient.to(key.dtype), value_gradient.to(value.dtype), None, None, None
 
 
-@dataclass(frozen=True)
-class _Span:
-    """A block's `queries`, the `free` first keys that all of them see, and the keys of which a mask tells: `told`."""
-
-    queries: slice
-    free: int
-    told: slice
-
-    @property
-    def runs(self) -> tuple[slice, ...]:
-        """The keys that are read."""
-        return (slice(self.told.stop),) if self.free == self.told.start else (slice(self.free), self.told)
-
-
 class _Block:
     """Some of the queries of some key-value heads, and the keys they may see.
 
@@ -93,7 +86,7 @@ class _Block:
         self,
         items: slice,
         heads: slice,
-        span: _Span,
+        span: Span,
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
@@ -115,6 +108,10 @@ class _Block:
             told = mask[(*(place if size > 1 else slice(None) for place, size in places), span.told)]
         hide(scores[..., span.free :], told, *self.shape)
         self.weights = torch.softmax(scores, -1)
+
+    def mixed(self) -> torch.Tensor:
+        """Its outputs, (items, heads, queries of the block, value_size)."""
+        return self.ungrouped(torch.bmm(self.weights, self.values))
 
     def read(self, tensor: torch.Tensor) -> torch.Tensor:
         """Keys or values (batch, key_value_heads, time, size) -> the block's columns."""
@@ -185,41 +182,33 @@ def _blocks(
     key_value_heads = key.shape[1]
     together = max(1, BLOCK_SCORES // (heads // key_value_heads * min(length, BLOCK_QUERIES) * key.shape[2]))
     items, some = max(1, together // key_value_heads), min(together, key_value_heads)
-    spans = list(_spans(length, key.shape[2], mask is None, lengths))
-    for item in _slices(0, batch, items):
-        for head in _slices(0, key_value_heads, some):
-            for span in spans:
+    cut = list(spans(length, key.shape[2], BLOCK_QUERIES, mask is None, lengths))
+    for item in slices(0, batch, items):
+        for head in slices(0, key_value_heads, some):
+            for span in cut:
                 yield _Block(item, head, span, query, key, value, mask, scale)
 
 
-def _spans(queries: int, keys: int, causal: bool, lengths: Sequence[int] | None) -> Iterator[_Span]:
-    """The queries cut into blocks; of packed sequences a block holds whole ones, or a piece of a long one."""
-    held = keys - queries
-    if causal:
-        for block in _slices(0, queries, BLOCK_QUERIES):
-            yield _Span(block, held + block.start, slice(held + block.start, held + block.stop))
-    elif lengths is None:
-        for block in _slices(0, queries, BLOCK_QUERIES):
-            yield _Span(block, 0, slice(0, keys))
-    else:
-        start = 0
-        for end in _ends(lengths):
-            for block in _slices(start, end, BLOCK_QUERIES):
-                yield _Span(block, held, slice(held + start, held + block.stop))
-            start = end
+def streamed(query: torch.Tensor, key: torch.Tensor) -> bool:
+    """Whether streamed.py is to read so many queries and keys (batch, heads, time, size), where nothing is masked."""
+    return query.shape[2] >= BLOCK_QUERIES and key.shape[2] >= STREAMED_KEYS and streams(query)
 
 
-def _ends(lengths: Sequence[int]) -> Iterator[int]:
-    """Where sequences end that go into one block together: as many as it has room for, at least one."""
-    start = end = 0
-    for length in lengths:
-        if start < end and end + length - start > BLOCK_QUERIES:
-            yield end
-            start = end
-        end += length
-    yield end
-
-
-def _slices(start: int, end: int, size: int) -> Iterator[slice]:
-    for first in range(start, end, size):
-        yield slice(first, min(first + size, end))
+def _stream(output: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> None:
+    """Fill the output (batch, heads, queries, value_size) of causal attention by streamed.py, a matrix at a time."""
+    group, summed = query.shape[1] // key.shape[1], summed_values(value)
+    for span in causal_spans(query.shape[2], key.shape[2], max(BLOCK_QUERIES, STREAMED_ROWS // group)):
+        own = span.told.stop - span.told.start
+        stretches = [(slice(span.free), None), (span.told, causal_mask(own, own, key.device)[0, 0])]
+        for item, head in itertools.product(*map(range, key.shape[:2])):
+            asking = item, slice(head * group, (head + 1) * group), span.queries
+            rows = query[asking].flatten(0, 1) * scale
+            mixed = stream(
+                Stretch(rows, key[item, head, slots], summed[item, head, :, slots], seen)
+                for slots, seen in stretches
+                if slots.stop
+            )
+            if mixed is None:
+                places = slice(item, item + 1), slice(head, head + 1)
+                mixed = _Block(*places, span, query, key, value, None, scale).mixed()
+            output[asking] = mixed.view(group, -1, mixed.shape[-1])

@@ -8,6 +8,7 @@ of a part stand in one run of slots, of which only the ends need a look at each 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -37,6 +38,13 @@ class Piece:
     part: int
     run: slice
     unclear: slice
+
+    def stretches(self, seen: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor | None]]:
+        """Its slots, those that all queries read and the unclear ones, these with what is `seen` of them."""
+        ends = self.run.start, self.unclear.start, self.unclear.stop, self.run.stop
+        for start, stop, told in zip(ends[:-1], ends[1:], (None, seen, None), strict=True):
+            if start < stop:
+                yield slice(start, stop), told
 
 
 @dataclass(frozen=True)
