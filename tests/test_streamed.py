@@ -1,132 +1,177 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attention a tile of keys at a time, in bfloat16, is as exact as bfloat16 allows, and knows when it can't be."""
+"""Attention a tile of keys at a time, in bfloat16, is as exact as bfloat16 allows, values and gradients."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import nn
 
-from seal_attention import blockwise, streamed
+import tiny
+from seal_attention import attention, streamed, streamed_blocks
 from seal_attention.blockwise import BlockwiseAttention
-from seal_attention.extension import piecewise
-from seal_attention.extension.dual_chunk import Chunks
+from seal_attention.extension.dual_chunk import Chunks, DualChunk
 from seal_attention.extension.pieces import Layout, Rule
-from seal_attention.extension.piecewise import PiecewiseAttention
 from seal_attention.extension.self_extend import SelfExtend
-from seal_attention.streamed import SAMPLE, Stretch, stream, summed_values
+from seal_attention.streamed import SAMPLE, Stretch, stream
 
-QUERIES, KEYS, SIZE = 150, 700, 16
-ROUNDED = 0.004  # bfloat16's half a unit: weights, outputs of tiles and the result are rounded by it
+QUERIES, KEYS, SIZE, SCALE = 150, 700, 16, 0.25
+PACKED = (70, 30, 50)  # sequences that stand one behind the other, QUERIES in all
+# Norms of what bfloat16's half a unit, .004, leaves of outputs and of gradients, which are the difference of two sums.
+ROUNDED, SENT_BACK = 0.004, 0.012
 pytestmark = pytest.mark.skipif(
     not streamed.streams(torch.ones(1, dtype=torch.bfloat16)), reason="a CPU that multiplies bfloat16 by itself"
 )
 
 
-def drawn(heads: int, keys: int = KEYS, seed: int = 0, batch: int = 2) -> torch.Tensor:
-    """(batch, heads, keys, SIZE), large enough that a softmax has favourites."""
+def drawn(heads: int, time: int = KEYS, seed: int = 0, batch: int = 2) -> torch.Tensor:
+    """(batch, heads, time, SIZE), large enough that a softmax has favourites; with gradients."""
     generator = torch.Generator().manual_seed(seed)
-    return (2 * torch.randn(batch, heads, keys, SIZE, generator=generator)).bfloat16()
+    return (2 * torch.randn(batch, heads, time, SIZE, generator=generator)).bfloat16().requires_grad_()
+
+
+def wide(*tensors: torch.Tensor) -> list[torch.Tensor]:
+    """The same in float64, leaves of their own."""
+    return [tensor.detach().double().requires_grad_() for tensor in tensors]
+
+
+def repeated(tensor: torch.Tensor, heads: int) -> torch.Tensor:
+    """Keys or values once for each query head."""
+    return tensor.repeat_interleave(heads // tensor.shape[1], 1)
 
 
 def apart(found: torch.Tensor, exact: torch.Tensor) -> float:
     """Their distance, in norms of the exact one."""
-    return float((found.double() - exact).norm() / exact.norm())
+    return float((found.detach().double() - exact.detach()).norm() / exact.detach().norm())
 
 
-def softmax(scores: torch.Tensor, seen: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """The definition, in float64."""
-    return scores.masked_fill(~seen, -torch.inf).softmax(-1) @ values
+def sent_back(output: torch.Tensor, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Gradients of the inputs, for some gradient of the output (batch, heads, queries, size)."""
+    outer = torch.randn(output.shape, generator=torch.Generator().manual_seed(9)).bfloat16()
+    return torch.autograd.grad(output, inputs, outer.to(output.dtype))
+
+
+def seen_by(kind: str, keys: int) -> torch.Tensor:
+    """(QUERIES, keys): causal, packed sequences behind the others."""
+    if kind == "packed":
+        own = torch.block_diag(*(torch.ones(length, length).tril() for length in PACKED)).bool()
+        return torch.cat((torch.ones(QUERIES, keys - QUERIES, dtype=torch.bool), own), 1)
+    return torch.ones(QUERIES, keys, dtype=torch.bool).tril(keys - QUERIES)
 
 
 @pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Small tiles, whatever the number of keys; and whether each block could be streamed."""
-    could: list[bool] = []
-
-    def told(stretches: Iterable[Stretch]) -> torch.Tensor | None:
-        mixed = stream(stretches)
-        could.append(mixed is not None)
-        return mixed
-
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small tiles and blocks, whatever the number of keys."""
     monkeypatch.setattr(streamed, "TILE_WEIGHTS", 1)
-    for module in (blockwise, piecewise):
-        monkeypatch.setattr(module, "stream", told)
-    monkeypatch.setattr(blockwise, "STREAMED_KEYS", 1)
-    return could
+    monkeypatch.setattr(streamed_blocks, "STREAMED_ROWS", 1)
+    monkeypatch.setattr(streamed_blocks, "STREAMED_KEYS", 1)
 
 
-@pytest.mark.parametrize("keys", [KEYS, QUERIES], ids=["behind others", "whole"])
-@pytest.mark.parametrize(("heads", "key_value_heads"), [(4, 4), (6, 2)])
-def test_causal_attention_is_exact_but_for_rounding(
-    heads: int, key_value_heads: int, keys: int, counted: list[bool], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    query, key, value = drawn(heads, QUERIES), drawn(key_value_heads, keys, 1), drawn(key_value_heads, keys, 2)
-    found = BlockwiseAttention.apply(query, key, value, None, 0.25)
-    assert counted
-    assert all(counted)
-    wide = [tensor.double().repeat_interleave(heads // key_value_heads, 1) for tensor in (key, value)]
-    seen = torch.ones(QUERIES, keys, dtype=torch.bool).tril(keys - QUERIES)
-    exact = softmax(query.double() @ wide[0].transpose(2, 3) * 0.25, seen, wide[1])
+def attended(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, **kwargs: object
+) -> torch.Tensor:
+    """What attention_forward gives, (batch, heads, queries, size)."""
+    return attention.attention_forward(nn.Identity(), query, key, value, mask, 0.0, SCALE, **kwargs)[0].transpose(1, 2)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(
+    ("heads", "kind"),
+    [(2, "behind others"), (6, "behind others"), (6, "whole"), (2, "packed"), (6, "packed")],
+)
+def test_values_and_gradients_are_exact_but_for_rounding(heads: int, kind: str) -> None:
+    keys = QUERIES if kind == "whole" else KEYS
+    tensors = drawn(heads, QUERIES), drawn(2, keys, 1), drawn(2, keys, 2)
+    seen = seen_by(kind, keys)
+    mask = seen[None, None] if kind == "packed" else None
+    told = {"packed_lengths": PACKED} if kind == "packed" else {"is_causal": True}
+    found = attended(*tensors, mask, **told)
+    query, key, value = wide(*tensors)
+    scores = query @ repeated(key, heads).transpose(2, 3) * SCALE
+    exact = scores.masked_fill(~seen, -torch.inf).softmax(-1) @ repeated(value, heads)
     assert apart(found, exact) < ROUNDED
-    monkeypatch.setattr(blockwise, "STREAMED_KEYS", keys + 1)
-    assert apart(BlockwiseAttention.apply(query, key, value, None, 0.25), exact) > ROUNDED  # scores rounded as well
+    expected = sent_back(exact, query, key, value)
+    for mine, other in zip(sent_back(found, *tensors), expected, strict=True):
+        assert apart(mine, other) < SENT_BACK
+    blocks = BlockwiseAttention.apply(*tensors, mask, SCALE)  # whose scores are rounded as well
+    assert apart(blocks, exact) > ROUNDED
 
 
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("rule", [SelfExtend(3, 200), Chunks(150, 200)], ids=["self-extend", "dca"])
-@pytest.mark.parametrize(("rows", "streamed"), [(1, True), (2, True), (2, False)])
-def test_pieces_are_exact_but_for_rounding(rule: Rule, rows: int, streamed: bool, counted: list[bool]) -> None:
-    moved = torch.arange(rows)[:, None]  # each row stands elsewhere
-    layout = Layout(rule, torch.arange(KEYS - QUERIES, KEYS) + moved, torch.arange(KEYS) + moved, causal=True)
-    parts = int(rule.part(layout.queries[:, -1:], layout.keys).max())
-    queries = [drawn(6, QUERIES, seed) for seed in range(1 + parts)]
-    value, key, far_key = (drawn(2, KEYS, seed) for seed in (5, 6, 7))
-    if not streamed:
-        far_key[:, :, SAMPLE] *= 20
-    found = PiecewiseAttention.apply(layout, None, 0.25, value, key, far_key, *queries)
-    assert counted
-    assert all(counted) == streamed
-    near, far, wide = (tensor.double().repeat_interleave(3, 1) for tensor in (key, far_key, value))
-    part = rule.part(layout.queries[:, :, None], layout.keys[:, None])[:, None]
-    scores = queries[0].double() @ near.transpose(2, 3)
-    for number, query in enumerate(queries[1:], start=1):
-        scores = torch.where(part == number, query.double() @ far.transpose(2, 3), scores)
-    seen = torch.ones(QUERIES, KEYS, dtype=torch.bool).tril(KEYS - QUERIES)
-    assert apart(found, softmax(scores * 0.25, seen, wide)) < (ROUNDED if streamed else 10 * ROUNDED)
-
-
-def test_what_bfloat16_weights_cannot_hold_is_left_to_a_softmax(counted: list[bool]) -> None:
-    query, key, value = drawn(6, QUERIES), drawn(2, KEYS, 1), drawn(2, KEYS, 2)
-    key[:, :, KEYS // 2] = 30 * query[:, ::3, -1].sign()  # far beyond the first keys' scores, for the last query
-    found = BlockwiseAttention.apply(query, key, value, None, 0.25)
-    assert not all(counted)
-    chosen = value[:, :, KEYS // 2].double()
-    assert apart(found[:, ::3, -1], chosen) < ROUNDED
+@pytest.mark.parametrize(("rows", "kind"), [(1, "behind others"), (2, "behind others"), (1, "packed")])
+def test_pieces_are_exact_but_for_rounding(rule: Rule, rows: int, kind: str) -> None:
+    moved = 3 * torch.arange(rows)[:, None]  # each row stands elsewhere
+    at = torch.cat([torch.arange(length) for length in PACKED]) if kind == "packed" else torch.arange(QUERIES)
+    at = at + KEYS - QUERIES + moved
+    slots = torch.cat((torch.arange(KEYS - QUERIES) + moved, at), 1)
+    layout = Layout(rule, at, slots, causal=kind != "packed")
+    seen = seen_by(kind, KEYS)
+    mask = seen[None, None] if kind == "packed" else None
+    part = rule.part(at[:, :, None], slots[:, None])[:, None]
+    queries = [drawn(6, QUERIES, seed) for seed in range(1 + int(part[:, :, seen].max()))]
+    tensors = drawn(2, seed=5), drawn(2, seed=6), drawn(2, seed=7)
+    blocks = layout.blocks(streamed_blocks.block_queries(queries[0], tensors[0]))
+    reading = [layout.reading(block, mask) for block in blocks]
+    value, key, far_key = tensors
+    found = streamed_blocks.StreamedAttention.apply(reading, SCALE, value, 2, key, far_key, *queries)
+    value, key, far_key, *turned = wide(*tensors, *queries)
+    scores = turned[0] @ repeated(key, 6).transpose(2, 3)
+    for number, query in enumerate(turned[1:], start=1):
+        scores = torch.where(part == number, query @ repeated(far_key, 6).transpose(2, 3), scores)
+    exact = (scores * SCALE).masked_fill(~seen, -torch.inf).softmax(-1) @ repeated(value, 6)
+    assert apart(found, exact) < ROUNDED
+    expected = sent_back(exact, value, key, far_key, *turned)
+    for mine, other in zip(sent_back(found, *tensors, *queries), expected, strict=True):
+        assert apart(mine, other) < SENT_BACK
 
 
 @pytest.mark.parametrize(
-    "shift", [lambda scores: scores - 60, lambda scores: scores + 30, lambda scores: scores * torch.nan]
+    "shift",
+    [lambda zero: zero - 60, lambda zero: zero + 30, lambda zero: zero + 500],
+    ids=["below", "above", "far above"],
 )
-def test_scores_far_from_those_looked_at_are_not_streamed(shift: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    """A column more in queries and keys adds to the scores of all keys but the first ones."""
-    keys = torch.cat((drawn(1, batch=1)[0, 0], torch.zeros(KEYS, 1)), 1).bfloat16()
-    queries = torch.cat((drawn(1, QUERIES, 1, 1)[0, 0] / 8, torch.ones(QUERIES, 1)), 1).bfloat16()
-    values = summed_values(drawn(1, seed=2, batch=1)[0, 0])
-    assert stream([Stretch(queries, keys, values)]) is not None
+@pytest.mark.parametrize("hidden", [False, True])
+def test_scores_far_from_those_looked_at_first_are_exact_too(
+    shift: Callable[[torch.Tensor], torch.Tensor], hidden: bool
+) -> None:
+    """A column more in queries and keys adds to the scores of all keys but the first ones, of which few are seen."""
+    keys = torch.cat((drawn(1, batch=1)[0, 0], torch.zeros(KEYS, 1)), 1).bfloat16().detach()
+    queries = torch.cat((drawn(1, QUERIES, 1, 1)[0, 0] / 8, torch.ones(QUERIES, 1)), 1).bfloat16().detach()
+    values = drawn(1, seed=2, batch=1)[0, 0].detach()
     keys[SAMPLE:, -1] = shift(torch.zeros(()))
-    hidden = torch.arange(KEYS).expand(QUERIES, -1) >= SAMPLE
-    assert stream([Stretch(queries, keys, values, hidden)]) is None
+    seen = torch.ones(QUERIES, KEYS, dtype=torch.bool)
+    seen[:, :SAMPLE] = not hidden
+    seen[:, 0] = True
+    if hidden:
+        keys[0, -1] = keys[-1, -1]
+    mixed, sums = stream([Stretch(queries, keys, values, seen)])
+    scores = (queries.double() @ keys.double().t()).masked_fill(~seen, -torch.inf)
+    assert apart(mixed, scores.softmax(-1) @ values.double()) < ROUNDED
+    assert torch.allclose(sums.double(), scores.logsumexp(-1), rtol=0, atol=0.01)
 
 
-def test_tiles_say_the_same_whatever_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    queries, keys, values = drawn(1, QUERIES)[0, 0] / 4, drawn(1, seed=1)[0, 0], summed_values(drawn(1, seed=2)[0, 0])
-    seen = torch.rand(QUERIES, KEYS, generator=torch.Generator().manual_seed(4)) > 0.5
-    outputs = []
-    for step in (64, 1024):
-        monkeypatch.setattr(streamed, "TILE_STEP", step)
-        monkeypatch.setattr(streamed, "TILE_WEIGHTS", 1)
-        mixed = stream([Stretch(queries, keys, values, seen)])
-        assert mixed is not None
-        outputs.append(mixed.double())
-    assert apart(outputs[0], outputs[1]) < ROUNDED
+def test_what_is_no_number_stays_none() -> None:
+    queries, keys, values = (drawn(1, batch=1)[0, 0].detach().clone() for _ in range(3))
+    keys[-1, 0] = torch.nan
+    assert stream([Stretch(queries, keys, values)])[0].isnan().all()
+
+
+@pytest.mark.parametrize("method", [SelfExtend(3, 10), DualChunk(16)], ids=["self-extend", "dca"])
+def test_an_extended_model_reads_long_prompts_so(
+    method: SelfExtend | DualChunk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = torch.randint(6, tiny.VOCABULARY, (1, 300), generator=torch.Generator().manual_seed(1))
+
+    def logits(dtype: torch.dtype) -> torch.Tensor:
+        model = method.apply(tiny.load("llama", dtype, max_position_embeddings=24))
+        with torch.no_grad():
+            return model.model(input_ids=ids).logits.double()
+
+    exact, pieces = logits(torch.float64), logits(torch.bfloat16)
+    monkeypatch.setattr(streamed_blocks, "STREAMED_KEYS", 1)
+    found = logits(torch.bfloat16)
+    assert not torch.equal(found, pieces)
+    assert apart(found, exact) < 1.05 * apart(pieces, exact)

@@ -20,6 +20,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import causal_mask_function, sdpa_mask
 
 from .blockwise import BlockwiseAttention, causal_mask
+from .streamed_blocks import StreamedAttention, reading_blocks, worth_streaming
 
 BLOCKWISE = "seal_blockwise"
 EXTENDED = "seal_extended"  # past a model's window (extension/delta_rotation.py): it must be told where keys stand
@@ -97,6 +98,9 @@ def attention_forward(
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, is_causal, **kwargs)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     lengths = kwargs.get("packed_lengths")
+    if (attention_mask is None or lengths is not None) and worth_streaming(query, key, attention_mask):
+        blocks = reading_blocks(query, key, attention_mask, lengths)
+        return StreamedAttention.apply(blocks, scale, value, 1, key, query).transpose(1, 2), None
     return BlockwiseAttention.apply(query, key, value, attention_mask, scale, lengths).transpose(1, 2), None
 
 

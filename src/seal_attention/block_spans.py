@@ -25,7 +25,8 @@ def spans(queries: int, keys: int, size: int, causal: bool, lengths: Sequence[in
     """The queries in blocks of at most `size`; of packed sequences a block holds whole ones, or a piece of one."""
     held = keys - queries
     if causal:
-        yield from causal_spans(queries, keys, size)
+        for block in slices(0, queries, size):
+            yield Span(block, held + block.start, slice(held + block.start, held + block.stop))
     elif lengths is None:
         for block in slices(0, queries, size):
             yield Span(block, 0, slice(0, keys))
@@ -35,13 +36,6 @@ def spans(queries: int, keys: int, size: int, causal: bool, lengths: Sequence[in
             for block in slices(start, end, size):
                 yield Span(block, held, slice(held + start, held + block.stop))
             start = end
-
-
-def causal_spans(queries: int, keys: int, size: int) -> Iterator[Span]:
-    """Blocks of so many queries, each of which sees all keys up to its own."""
-    held = keys - queries
-    for block in slices(0, queries, size):
-        yield Span(block, held + block.start, slice(held + block.start, held + block.stop))
 
 
 def _ends(lengths: Sequence[int], size: int) -> Iterator[int]:

@@ -11,18 +11,15 @@ backward pass computes them again, as FlashAttention does (Dao et al., 2022, sec
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 
-from .block_spans import Span, causal_spans, slices, spans
-from .streamed import STREAMED_ROWS, Stretch, stream, streams, summed_values
+from .block_spans import Span, slices, spans
 
 BLOCK_QUERIES = 128  # of a block at most: of a causal block's last keys half are computed in vain
 BLOCK_SCORES = 2**21  # of a block, where more than one head has so few: more would leave the last of a CPU's caches
-STREAMED_KEYS = 4096  # from so many on streamed.py, where it can: a block of fewer scores stays in the cache anyway
 
 
 class BlockwiseAttention(torch.autograd.Function):
@@ -49,11 +46,8 @@ class BlockwiseAttention(torch.autograd.Function):
         context.scale, context.lengths = scale, lengths
         batch, heads, length, _ = query.shape
         output = query.new_empty(batch, length, heads, value.shape[-1]).transpose(1, 2)  # as the caller will read it
-        if mask is None and streamed(query, key):
-            _stream(output, query, key, value, scale)
-            return output
         for block in _blocks(query, key, value, mask, scale, lengths):
-            output[block.asking] = block.mixed()
+            output[block.asking] = block.ungrouped(torch.bmm(block.weights, block.values))
         return output
 
     @staticmethod
@@ -108,10 +102,6 @@ class _Block:
             told = mask[(*(place if size > 1 else slice(None) for place, size in places), span.told)]
         hide(scores[..., span.free :], told, *self.shape)
         self.weights = torch.softmax(scores, -1)
-
-    def mixed(self) -> torch.Tensor:
-        """Its outputs, (items, heads, queries of the block, value_size)."""
-        return self.ungrouped(torch.bmm(self.weights, self.values))
 
     def read(self, tensor: torch.Tensor) -> torch.Tensor:
         """Keys or values (batch, key_value_heads, time, size) -> the block's columns."""
@@ -187,28 +177,3 @@ def _blocks(
         for head in slices(0, key_value_heads, some):
             for span in cut:
                 yield _Block(item, head, span, query, key, value, mask, scale)
-
-
-def streamed(query: torch.Tensor, key: torch.Tensor) -> bool:
-    """Whether streamed.py is to read so many queries and keys (batch, heads, time, size), where nothing is masked."""
-    return query.shape[2] >= BLOCK_QUERIES and key.shape[2] >= STREAMED_KEYS and streams(query)
-
-
-def _stream(output: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> None:
-    """Fill the output (batch, heads, queries, value_size) of causal attention by streamed.py, a matrix at a time."""
-    group, summed = query.shape[1] // key.shape[1], summed_values(value)
-    for span in causal_spans(query.shape[2], key.shape[2], max(BLOCK_QUERIES, STREAMED_ROWS // group)):
-        own = span.told.stop - span.told.start
-        stretches = [(slice(span.free), None), (span.told, causal_mask(own, own, key.device)[0, 0])]
-        for item, head in itertools.product(*map(range, key.shape[:2])):
-            asking = item, slice(head * group, (head + 1) * group), span.queries
-            rows = query[asking].flatten(0, 1) * scale
-            mixed = stream(
-                Stretch(rows, key[item, head, slots], summed[item, head, :, slots], seen)
-                for slots, seen in stretches
-                if slots.stop
-            )
-            if mixed is None:
-                places = slice(item, item + 1), slice(head, head + 1)
-                mixed = _Block(*places, span, query, key, value, None, scale).mixed()
-            output[asking] = mixed.view(group, -1, mixed.shape[-1])

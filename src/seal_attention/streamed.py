@@ -3,13 +3,15 @@
 
 A block of scores that is written, read by a softmax and read again costs as much in memory as both its products. Here
 no score leaves the product that made it: oneDNN adds a bias and applies a sigmoid to the sums it holds in float32, and
-where x is far below zero sigmoid(x) is exp(x). So what is written are the weights but for a factor, which their sum (a
-row of ones under the values, in the second product) takes out again. No score is rounded to bfloat16 on the way.
+where x is far below zero sigmoid(x) is exp(x). So what is written are the weights but for a factor, which their sum
+takes out again, and no score is rounded to bfloat16 on the way. In the backward pass the sums are known; there the
+gradients of the scores come out of a product too, which the weights are multiplied onto.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,23 +21,55 @@ OFFSET = 36.0
 # What a row's weights may add up to: more, and sigmoid is no exp (at e^-12 it misses by 6e-6, where bfloat16 rounds by
 # 2e-3); less, and weights that matter could be below e^-87, float32's least.
 LEAST, MOST = 2.0**-95, 2.0**-17
-STREAMED_ROWS = 384  # of a block at least: fewer, and more is read than computed
 SAMPLE = 128  # keys of each stretch that are looked at first, for about the largest score
+HALVINGS = 29  # of weights in the backward pass, made good in what they are multiplied with: sigmoid is exp there
 TILE_WEIGHTS = 2**19  # of a tile, for each thread: 1 MB, a core's own cache
 TILE_STEP = 256  # keys by which tiles grow: every width is a kernel of its own
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """`keys` of consecutive slots, (keys, size), and their `values`, (value_size + 1, keys), as `summed_values` makes
-    them; `queries` (rows, size) as these keys see them, the scale in them. `seen` (queries, keys) hides keys from
-    queries, where the rows are the queries of each head one after the other; None where all are seen.
+    """`keys` (keys, size) and `values` (keys, value_size) of consecutive slots, and `queries` (rows, size) as these
+    keys see them, the scale in them. `seen` (queries, keys) hides keys from queries, where the rows are the queries of
+    each head, one head after the other; None where all are seen.
     """
 
     queries: torch.Tensor
     keys: torch.Tensor
     values: torch.Tensor
     seen: torch.Tensor | None = None
+
+    def tiles(self) -> Iterator[slice]:
+        """As many keys at a time as TILE_WEIGHTS allows."""
+        most = TILE_WEIGHTS * torch.get_num_threads() // len(self.queries)
+        size = max(TILE_STEP, most // TILE_STEP * TILE_STEP)
+        for start in range(0, len(self.keys), size):
+            yield slice(start, min(start + size, len(self.keys)))
+
+    def weights(self, tile: slice, bias: torch.Tensor) -> torch.Tensor:
+        """exp(score + bias) where that is far below 1, 0 where a key is hidden; (keys of the tile, rows)."""
+        weights: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
+            self.keys[tile], self.queries, bias, "sigmoid", [], ""
+        )
+        if self.seen is not None:
+            weights.unflatten(1, (-1, len(self.seen))).mul_(self.seen[:, tile].t().unsqueeze(1))
+        return weights
+
+    def largest(self, slots: slice, hidden: bool) -> torch.Tensor:
+        """Of each row the largest score of some keys, the hidden ones among them or not; (rows,)."""
+        scores = torch.mm(self.queries, self.keys[slots].t())
+        if self.seen is not None and not hidden:
+            scores.unflatten(0, (-1, len(self.seen))).masked_fill_(~self.seen[:, slots], -torch.inf)
+        return scores.amax(1)
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """What a stretch's gradients are added to, in float32: `queries` (size, rows), `keys` and `values` like its own."""
+
+    queries: torch.Tensor
+    keys: torch.Tensor
+    values: torch.Tensor
 
 
 def streams(query: torch.Tensor) -> bool:
@@ -50,50 +84,48 @@ _MULTIPLIES = (
 )
 
 
-def summed_values(values: torch.Tensor) -> torch.Tensor:
-    """(..., keys, value_size) -> (..., value_size + 1, keys), the last row of ones."""
-    wide = values.new_empty(*values.shape[:-2], values.shape[-1] + 1, values.shape[-2])
-    wide[..., :-1, :].copy_(values.transpose(-1, -2))
-    wide[..., -1, :] = 1
-    return wide
-
-
-def stream(stretches: Iterable[Stretch]) -> torch.Tensor | None:
-    """softmax(queries @ keys^T) @ values over all stretches together: (rows, value_size).
-
-    None where a row's scores lie too far from those looked at first, or are not finite: then a softmax that subtracts
-    the largest must do it.
+def stream(stretches: Sequence[Stretch]) -> tuple[torch.Tensor, torch.Tensor]:
+    """softmax(queries @ keys^T) @ values over all stretches together, (rows, value_size), and the logarithm of each
+    row's sum of exponentials, (rows,), float32.
     """
-    stretches = list(stretches)
-    offset = _about_largest(stretches).add_(OFFSET).neg_()
-    total: torch.Tensor | None = None
-    for queries, keys, values, seen in _tiles(stretches):
-        weights = torch.ops.mkldnn._linear_pointwise(keys, queries, offset, "sigmoid", [], "")  # (keys, rows)
-        if seen is not None:
-            weights.unflatten(1, (-1, len(seen))).mul_(seen.t().unsqueeze(1))
-        mixed = torch.mm(values, weights)
-        total = mixed.float() if total is None else total.add_(mixed)
-    assert total is not None
-    least, most = torch.aminmax(total[-1])
-    if not (least > LEAST and most < MOST):
-        return None
-    return (total[:-1] / total[-1]).t().to(stretches[0].queries.dtype)
+    firsts = [stretch.largest(slice(SAMPLE), hidden=True) for stretch in stretches]
+    bias = -OFFSET - torch.stack(firsts).amax(0).float()
+    mixed, sums = _mix(stretches, bias)
+    least, most = torch.aminmax(sums)
+    if not (least > LEAST and most < MOST):  # some row's largest score is far from those looked at: look at all
+        every = [stretch.largest(tile, hidden=False) for stretch in stretches for tile in stretch.tiles()]
+        bias = -OFFSET - torch.stack(every).amax(0).float()
+        mixed, sums = _mix(stretches, bias)
+    return (mixed / sums).t().to(stretches[0].queries.dtype), sums.log() - bias
 
 
-def _about_largest(stretches: Sequence[Stretch]) -> torch.Tensor:
-    """For each row the largest score among each stretch's first keys, hidden or not; (rows,)."""
-    firsts = [torch.mm(stretch.queries, stretch.keys[:SAMPLE].t()).amax(1) for stretch in stretches]
-    return torch.stack(firsts).amax(0).float()
-
-
-def _tiles(
-    stretches: Sequence[Stretch],
-) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]]:
-    """Queries, keys, values and what is seen, of as many keys at a time as TILE_WEIGHTS allows."""
+def _mix(stretches: Sequence[Stretch], bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sums of weighted values, (value_size, rows), and of weights, (rows,), float32."""
+    mixed = torch.zeros(stretches[0].values.shape[1], len(bias))
+    sums = torch.zeros(len(bias))
     for stretch in stretches:
-        most = TILE_WEIGHTS * torch.get_num_threads() // len(stretch.queries)
-        size = max(TILE_STEP, most // TILE_STEP * TILE_STEP)
-        for start in range(0, len(stretch.keys), size):
-            tile = slice(start, start + size)
-            seen = None if stretch.seen is None else stretch.seen[:, tile]
-            yield stretch.queries, stretch.keys[tile], stretch.values[:, tile], seen
+        for tile in stretch.tiles():
+            weights = stretch.weights(tile, bias)
+            mixed.add_(torch.mm(stretch.values[tile].t(), weights))
+            sums.add_(weights.sum(0))
+    return mixed, sums
+
+
+def send_back(
+    stretches: Sequence[tuple[Stretch, Gradients]], gradient: torch.Tensor, mixed: torch.Tensor, log_sums: torch.Tensor
+) -> None:
+    """From the gradient of what `stream` gave, (rows, value_size), and that itself, to the gradients of its stretches.
+
+    Those of queries are of the queries as they are given, the scale in them.
+    """
+    factor = 2.0**HALVINGS
+    bias = -HALVINGS * math.log(2) - log_sums
+    outer = gradient * factor
+    shared = ((gradient.float() * mixed.float()).sum(1) * -factor).to(outer.dtype)
+    for stretch, gradients in stretches:
+        for tile in stretch.tiles():
+            keys, weights = stretch.keys[tile], stretch.weights(tile, bias)
+            gradients.values[tile].add_(torch.mm(weights, outer))
+            scores = torch.ops.mkldnn._linear_pointwise.binary(stretch.values[tile], weights, outer, shared, "mul")
+            gradients.keys[tile].add_(torch.mm(scores, stretch.queries))
+            gradients.queries.add_(torch.mm(keys.t(), scores))

@@ -23,6 +23,7 @@ from ..attention import EXTENDED, blockwise_mask
 from ..embedded import quiet_transformers
 from ..errors import UsageError
 from ..models import LoadedModel
+from ..streamed_blocks import StreamedAttention, block_queries, worth_streaming
 from .far_rows import FarRows
 from .pieces import Layout, Rule
 from .piecewise import PiecewiseAttention, blocks_for
@@ -142,13 +143,18 @@ class _Placed:
     ) -> torch.Tensor:
         """(batch, heads, queries, value_size)."""
         layout = self.layouts[mask is None]
-        far = [piece.run.stop for block in blocks_for(layout, query, key) for piece in block.pieces if piece.part]
+        streamed = worth_streaming(query, key, mask)
+        blocks = layout.blocks(block_queries(query, key)) if streamed else blocks_for(layout, query, key)
+        far = [piece.run.stop for block in blocks for piece in block.pieces if piece.part]
         stop = max(far, default=0)
         if stop not in self.key_angles:
             held = _once(self.keys[:, :stop])
             self.key_angles[stop] = self.rotation.angles(self.rule.far_keys(held) - held)
         far_key = self.rotation.turned(key[:, :, :stop], self.key_angles[stop])
         far_queries = [self.rotation.turned(query, angles) for angles in self.query_angles]
+        if streamed:
+            reading = [layout.reading(block, mask) for block in blocks]
+            return StreamedAttention.apply(reading, scale, value, 2, key, far_key, query, *far_queries)
         return PiecewiseAttention.apply(layout, mask, scale, value, key, far_key, query, *far_queries)
 
 

@@ -8,11 +8,13 @@ of a part stand in one run of slots, of which only the ends need a look at each 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
+
+from ..streamed_blocks import Read, ReadingBlock
 
 
 class Rule(Protocol):
@@ -38,13 +40,6 @@ class Piece:
     part: int
     run: slice
     unclear: slice
-
-    def stretches(self, seen: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor | None]]:
-        """Its slots, those that all queries read and the unclear ones, these with what is `seen` of them."""
-        ends = self.run.start, self.unclear.start, self.unclear.stop, self.run.stop
-        for start, stop, told in zip(ends[:-1], ends[1:], (None, seen, None), strict=True):
-            if start < stop:
-                yield slice(start, stop), told
 
 
 @dataclass(frozen=True)
@@ -113,6 +108,25 @@ class Layout:
             slots = torch.arange(piece.unclear.start, piece.unclear.stop, device=at.device)
             seen = seen & (slots <= self._slot(places[:, None]))
         return seen[:, None]
+
+    def reading(self, block: Block, mask: torch.Tensor | None) -> ReadingBlock:
+        """What the block reads of each piece, the slots that all queries read and the unclear ones apart.
+
+        `mask` is (batch or 1, 1, queries, slots), True where seen, or None.
+        """
+        reads = []
+        for piece in block.pieces:
+            ends = piece.run.start, piece.unclear.start, piece.unclear.stop, piece.run.stop
+            for slots, told in zip(
+                itertools.starmap(slice, itertools.pairwise(ends)), (False, True, False), strict=True
+            ):
+                if slots.start < slots.stop:
+                    seen = self.seen(block.queries, piece)[:, 0] if told else None
+                    if mask is not None:
+                        shown = mask[:, 0, block.queries, slots]
+                        seen = shown if seen is None else shown & seen
+                    reads.append(Read(piece.part, slots, None if seen is None or seen.all() else seen))
+        return ReadingBlock(block.queries, tuple(reads))
 
     def _slot(self, query: torch.Tensor | int) -> torch.Tensor | int:
         """Where the query's own key stands."""

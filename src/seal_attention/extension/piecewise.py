@@ -8,14 +8,12 @@ again, so memory grows with the length and never with its square.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 
-from ..blockwise import BLOCK_QUERIES, grouped, hide, product, streamed
-from ..streamed import STREAMED_ROWS, Stretch, stream, summed_values
+from ..blockwise import BLOCK_QUERIES, grouped, hide, product
 from .pieces import Block, Layout, Piece
 
 BLOCK_SCORES = 2**23  # of a block: 16 MB in bfloat16, which the allocator still keeps; enough for whole matrix products
@@ -46,11 +44,9 @@ class PiecewiseAttention(torch.autograd.Function):
         context.layout, context.scale = layout, scale
         batch, heads, length, _ = queries[0].shape
         output = value.new_empty(batch, length, heads, value.shape[-1]).transpose(1, 2)  # as the caller will read it
-        if mask is None and streamed(queries[0], key):
-            _stream(output, layout, scale, value, key, far_key, queries)
-            return output
         for block in _opened(layout, mask, scale, value, key, far_key, queries):
-            output[block.asking] = block.mixed()
+            mixed = [product(weights, block.values[:, piece.run]) for piece, weights in block.split(block.weights)]
+            output[block.asking] = block.ungrouped(sum(mixed[1:], mixed[0]))
         return output
 
     @staticmethod
@@ -116,11 +112,6 @@ class _Opened:
             hide(columns[..., start:stop], seen, *self.shape)
         self.weights = torch.softmax(scores, -1)
 
-    def mixed(self) -> torch.Tensor:
-        """Its outputs, (batch, its heads, its queries, value_size)."""
-        pieces = [product(weights, self.values[:, piece.run]) for piece, weights in self.split(self.weights)]
-        return self.ungrouped(sum(pieces[1:], pieces[0]))
-
     def split(self, matrix: torch.Tensor) -> Iterator[tuple[Piece, torch.Tensor]]:
         """Each piece with its columns."""
         start = 0
@@ -169,42 +160,6 @@ def _opened(
         for start in range(0, key.shape[1], together):
             heads = slice(start, start + together)
             yield _Opened(block, heads, unclear, mask, scale, value, key, far_key, queries)
-
-
-def _stream(
-    output: torch.Tensor,
-    layout: Layout,
-    scale: float,
-    value: torch.Tensor,
-    key: torch.Tensor,
-    far_key: torch.Tensor,
-    queries: Sequence[torch.Tensor],
-) -> None:
-    """Fill the output (batch, heads, queries, value_size) of causal attention by streamed.py, a matrix at a time."""
-    group, summed = queries[0].shape[1] // key.shape[1], summed_values(value)
-    for block in layout.blocks(max(BLOCK_QUERIES, STREAMED_ROWS // group)):
-        unclear = [layout.seen(block.queries, piece) for piece in block.pieces]
-        stretches = [
-            (piece.part, slots, seen)
-            for piece, told in zip(block.pieces, unclear, strict=True)
-            for slots, seen in piece.stretches(told)
-        ]
-        for item, head in itertools.product(*map(range, key.shape[:2])):
-            asking = item, slice(head * group, (head + 1) * group), block.queries
-            rows = {piece.part: queries[piece.part][asking].flatten(0, 1) * scale for piece in block.pieces}
-            mixed = stream(
-                Stretch(
-                    rows[part],
-                    (far_key if part else key)[item, head, slots],
-                    summed[item, head, :, slots],
-                    None if seen is None else seen[item % len(seen), 0],
-                )
-                for part, slots, seen in stretches
-            )
-            if mixed is None:
-                one = slice(head, head + 1)
-                mixed = _Opened(block, one, unclear, None, scale, value, key, far_key, queries).mixed()[item]
-            output[asking] = mixed.view(group, -1, mixed.shape[-1])
 
 
 def _wide_zeros(tensor: torch.Tensor) -> torch.Tensor:
