@@ -114,7 +114,7 @@ def test_pieces_are_exact_but_for_rounding(rule: Rule, rows: int, kind: str) -> 
     queries = [drawn(6, QUERIES, seed) for seed in range(1 + int(part[:, :, seen].max()))]
     tensors = drawn(2, seed=5), drawn(2, seed=6), drawn(2, seed=7)
     blocks = layout.blocks(streamed_blocks.block_queries(queries[0], tensors[0]))
-    reading = [layout.reading(block, mask) for block in blocks]
+    reading = [layout.reading(block, mask, torch.bfloat16) for block in blocks]
     value, key, far_key = tensors
     found = streamed_blocks.StreamedAttention.apply(reading, SCALE, value, 2, key, far_key, *queries)
     value, key, far_key, *turned = wide(*tensors, *queries)
@@ -147,7 +147,7 @@ def test_scores_far_from_those_looked_at_first_are_exact_too(
     seen[:, 0] = True
     if hidden:
         keys[0, -1] = keys[-1, -1]
-    mixed, sums = stream([Stretch(queries, keys, values, seen)])
+    mixed, sums = stream([Stretch(queries, keys, values, seen.t().bfloat16())])
     scores = (queries.double() @ keys.double().t()).masked_fill(~seen, -torch.inf)
     assert apart(mixed, scores.softmax(-1) @ values.double()) < ROUNDED
     assert torch.allclose(sums.double(), scores.logsumexp(-1), rtol=0, atol=0.01)

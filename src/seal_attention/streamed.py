@@ -30,8 +30,8 @@ TILE_STEP = 256  # keys by which tiles grow: every width is a kernel of its own
 @dataclass(frozen=True)
 class Stretch:
     """`keys` (keys, size) and `values` (keys, value_size) of consecutive slots, and `queries` (rows, size) as these
-    keys see them, the scale in them. `seen` (queries, keys) hides keys from queries, where the rows are the queries of
-    each head, one head after the other; None where all are seen.
+    keys see them, the scale in them. `seen` (keys, queries), in bfloat16, is 0 where a key is hidden from a query and
+    else 1, where the rows are the queries of each head, one head after the other; None where all are seen.
     """
 
     queries: torch.Tensor
@@ -52,14 +52,14 @@ class Stretch:
             self.keys[tile], self.queries, bias, "sigmoid", [], ""
         )
         if self.seen is not None:
-            weights.unflatten(1, (-1, len(self.seen))).mul_(self.seen[:, tile].t().unsqueeze(1))
+            weights.unflatten(1, (-1, self.seen.shape[1])).mul_(self.seen[tile, None])
         return weights
 
     def largest(self, slots: slice, hidden: bool) -> torch.Tensor:
         """Of each row the largest score of some keys, the hidden ones among them or not; (rows,)."""
         scores = torch.mm(self.queries, self.keys[slots].t())
         if self.seen is not None and not hidden:
-            scores.unflatten(0, (-1, len(self.seen))).masked_fill_(~self.seen[:, slots], -torch.inf)
+            scores.unflatten(0, (-1, self.seen.shape[1])).masked_fill_(self.seen[slots].t() == 0, -torch.inf)
         return scores.amax(1)
 
 

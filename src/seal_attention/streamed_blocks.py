@@ -24,11 +24,18 @@ STREAMED_ROWS = 384  # of a block at least: fewer, and more is read than compute
 
 @dataclass(frozen=True)
 class Read:
-    """Keys of consecutive `slots`, read in way `part`; `seen` (batch or 1, queries, slots) or, of all of them, None."""
+    """Keys of consecutive `slots`, read in way `part`; of them are `seen` all (None), or those that are not 0 in
+    (batch or 1, slots, queries), of the keys' type.
+    """
 
     part: int
     slots: slice
     seen: torch.Tensor | None
+
+    @classmethod
+    def of(cls, part: int, slots: slice, seen: torch.Tensor | None, dtype: torch.dtype) -> Read:
+        """`seen` (batch or 1, queries, slots), True where seen."""
+        return cls(part, slots, None if seen is None or seen.all() else seen.transpose(1, 2).to(dtype).contiguous())
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,9 @@ def reading_blocks(
         else:
             seen = mask[:, 0, span.queries, span.told]
         runs = ((slice(span.free), None), (span.told, seen))
-        blocks.append(ReadingBlock(span.queries, tuple(Read(0, slots, seen) for slots, seen in runs if slots.stop)))
+        blocks.append(
+            ReadingBlock(span.queries, tuple(Read.of(0, slots, seen, key.dtype) for slots, seen in runs if slots.stop))
+        )
     return blocks
 
 

@@ -153,7 +153,7 @@ class _Placed:
         far_key = self.rotation.turned(key[:, :, :stop], self.key_angles[stop])
         far_queries = [self.rotation.turned(query, angles) for angles in self.query_angles]
         if streamed:
-            reading = [layout.reading(block, mask) for block in blocks]
+            reading = [layout.reading(block, mask, key.dtype) for block in blocks]
             return StreamedAttention.apply(reading, scale, value, 2, key, far_key, query, *far_queries)
         return PiecewiseAttention.apply(layout, mask, scale, value, key, far_key, query, *far_queries)
 

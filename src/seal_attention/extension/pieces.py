@@ -109,8 +109,8 @@ class Layout:
             seen = seen & (slots <= self._slot(places[:, None]))
         return seen[:, None]
 
-    def reading(self, block: Block, mask: torch.Tensor | None) -> ReadingBlock:
-        """What the block reads of each piece, the slots that all queries read and the unclear ones apart.
+    def reading(self, block: Block, mask: torch.Tensor | None, dtype: torch.dtype) -> ReadingBlock:
+        """What the block reads of each piece, for keys of that type: the unclear slots apart from those that all read.
 
         `mask` is (batch or 1, 1, queries, slots), True where seen, or None.
         """
@@ -125,7 +125,7 @@ class Layout:
                     if mask is not None:
                         shown = mask[:, 0, block.queries, slots]
                         seen = shown if seen is None else shown & seen
-                    reads.append(Read(piece.part, slots, None if seen is None or seen.all() else seen))
+                    reads.append(Read.of(piece.part, slots, seen, dtype))
         return ReadingBlock(block.queries, tuple(reads))
 
     def _slot(self, query: torch.Tensor | int) -> torch.Tensor | int:
