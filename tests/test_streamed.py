@@ -15,7 +15,7 @@ from seal_attention.blockwise import BlockwiseAttention
 from seal_attention.extension.dual_chunk import Chunks, DualChunk
 from seal_attention.extension.pieces import Layout, Rule
 from seal_attention.extension.self_extend import SelfExtend
-from seal_attention.streamed import SAMPLE, Stretch, stream
+from seal_attention.streamed import SAMPLE, Gradients, Stretch, send_back, stream
 
 QUERIES, KEYS, SIZE, SCALE = 150, 700, 16, 0.25
 PACKED = (70, 30, 50)  # sequences that stand one behind the other, QUERIES in all
@@ -151,6 +151,40 @@ def test_scores_far_from_those_looked_at_first_are_exact_too(
     scores = (queries.double() @ keys.double().t()).masked_fill(~seen, -torch.inf)
     assert apart(mixed, scores.softmax(-1) @ values.double()) < ROUNDED
     assert torch.allclose(sums.double(), scores.logsumexp(-1), rtol=0, atol=0.01)
+
+
+def test_a_query_that_sees_nothing_gives_zeros_and_sends_none_back() -> None:
+    queries, keys, values = (drawn(1, batch=1)[0, 0].detach() / 4 for _ in range(3))
+    seen = torch.ones(KEYS, KEYS, dtype=torch.bfloat16).triu_()
+    seen[:, 5] = 0
+    stretch = Stretch(queries, keys, values, seen)
+    mixed, sums = stream([stretch])
+    exact = (queries.double() @ keys.double().t()).masked_fill(seen.t() == 0, -torch.inf).softmax(-1).nan_to_num()
+    assert not mixed[5].any()
+    assert apart(mixed, exact @ values.double()) < ROUNDED
+    sinks = Gradients(torch.zeros(SIZE, KEYS), torch.zeros(KEYS, SIZE), torch.zeros(KEYS, SIZE))
+    send_back([(stretch, sinks)], torch.ones_like(mixed), mixed, sums)
+    assert not sinks.queries[:, 5].any()
+    assert apart(sinks.values, exact.t() @ torch.ones(KEYS, SIZE).double()) < SENT_BACK
+
+
+@pytest.mark.parametrize("failing", ["missing", "refused", "wrong", "wrong weights"])
+def test_a_cpu_without_these_products_reads_blocks(failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def product(*given: object) -> torch.Tensor:
+        if failing == "refused":
+            raise RuntimeError("could not create a primitive descriptor")
+        return torch.zeros(1, 1)
+
+    if failing == "missing":
+        monkeypatch.setattr(torch.ops, "mkldnn", object())
+    elif failing == "wrong weights":
+        monkeypatch.setattr(Stretch, "weights", product)
+    else:
+        monkeypatch.setattr(streamed, "_times", product)
+    streamed._products_work.cache_clear()
+    found = streamed.streams(torch.ones(1, dtype=torch.bfloat16))
+    streamed._products_work.cache_clear()
+    assert not found
 
 
 def test_what_is_no_number_stays_none() -> None:

@@ -10,6 +10,7 @@ gradients of the scores come out of a product too, which the weights are multipl
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -74,19 +75,34 @@ class Gradients:
 
 def streams(query: torch.Tensor) -> bool:
     """Whether the tensor's device and type are what this is for: bfloat16 on a CPU that multiplies it."""
-    return query.device.type == "cpu" and query.dtype == torch.bfloat16 and _MULTIPLIES
+    return query.device.type == "cpu" and query.dtype == torch.bfloat16 and _products_work()
 
 
-_MULTIPLIES = (
-    torch.backends.mkldnn.is_available()
-    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-)
+@functools.cache
+def _products_work() -> bool:
+    """Whether oneDNN multiplies bfloat16 here, and PyTorch hands its sigmoid and its product through: a trial.
+
+    PyTorch makes both for torch.compile, under names of its own, and not on every CPU.
+    """
+    try:
+        if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            return False
+        one = torch.ones(1, 1, dtype=torch.bfloat16)
+        weight = Stretch(one, one, one).weights(slice(1), torch.tensor([-OFFSET]))
+        twice = _times(one, 2 * one, one, one[0])
+    except (AttributeError, RuntimeError):
+        return False
+    return math.isclose(float(weight), math.exp(1 - OFFSET), rel_tol=0.01) and float(twice) == 4
+
+
+def _times(left: torch.Tensor, factor: torch.Tensor, right: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """(left @ right^T + bias) * factor, rounded once."""
+    return torch.ops.mkldnn._linear_pointwise.binary(left, factor, right, bias, "mul")
 
 
 def stream(stretches: Sequence[Stretch]) -> tuple[torch.Tensor, torch.Tensor]:
     """softmax(queries @ keys^T) @ values over all stretches together, (rows, value_size), and the logarithm of each
-    row's sum of exponentials, (rows,), float32.
+    row's sum of exponentials, (rows,), float32. A row that sees no key gives zeros.
     """
     firsts = [stretch.largest(slice(SAMPLE), hidden=True) for stretch in stretches]
     bias = -OFFSET - torch.stack(firsts).amax(0).float()
@@ -94,8 +110,10 @@ def stream(stretches: Sequence[Stretch]) -> tuple[torch.Tensor, torch.Tensor]:
     least, most = torch.aminmax(sums)
     if not (least > LEAST and most < MOST):  # some row's largest score is far from those looked at: look at all
         every = [stretch.largest(tile, hidden=False) for stretch in stretches for tile in stretch.tiles()]
-        bias = -OFFSET - torch.stack(every).amax(0).float()
+        largest = torch.stack(every).amax(0).float()
+        bias = -OFFSET - largest.where(largest != -torch.inf, 0.0)
         mixed, sums = _mix(stretches, bias)
+        sums = sums.clamp(min=LEAST)
     return (mixed / sums).t().to(stretches[0].queries.dtype), sums.log() - bias
 
 
@@ -126,6 +144,6 @@ def send_back(
         for tile in stretch.tiles():
             keys, weights = stretch.keys[tile], stretch.weights(tile, bias)
             gradients.values[tile].add_(torch.mm(weights, outer))
-            scores = torch.ops.mkldnn._linear_pointwise.binary(stretch.values[tile], weights, outer, shared, "mul")
+            scores = _times(stretch.values[tile], weights, outer, shared)
             gradients.keys[tile].add_(torch.mm(scores, stretch.queries))
             gradients.queries.add_(torch.mm(keys.t(), scores))
