@@ -12,9 +12,14 @@ from torch import nn
 import tiny
 from seal_attention import attention, streamed, streamed_blocks
 from seal_attention.blockwise import BlockwiseAttention
+from seal_attention.extension import delta_rotation
 from seal_attention.extension.dual_chunk import Chunks, DualChunk
 from seal_attention.extension.pieces import Layout, Rule
 from seal_attention.extension.self_extend import SelfExtend
+from seal_attention.models import LoadedModel
+from seal_attention.objective import question_losses
+from seal_attention.prompts import EncodedQuestion
+from seal_attention.shared_prefix import PrefixCache
 from seal_attention.streamed import SAMPLE, Gradients, Stretch, send_back, stream
 
 QUERIES, KEYS, SIZE, SCALE = 150, 700, 16, 0.25
@@ -209,3 +214,22 @@ def test_an_extended_model_reads_long_prompts_so(
     found = logits(torch.bfloat16)
     assert not torch.equal(found, pieces)
     assert apart(found, exact) < 1.05 * apart(pieces, exact)
+
+
+@pytest.mark.parametrize("method", [None, SelfExtend(3, 10)], ids=["plain", "self-extend"])
+def test_packed_questions_are_read_so(method: SelfExtend | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = tiny.example()
+    many = tuple(EncodedQuestion(q.suffix_ids * 30, q.answer_ids) for q in right.questions)
+
+    def behind(dtype: torch.dtype) -> tuple[LoadedModel, PrefixCache]:
+        model = tiny.load("llama", dtype, max_position_embeddings=24 if method else 4096)
+        model = method.apply(model) if method else model
+        return model, PrefixCache.prefill(model, right.prefix_ids)
+
+    with torch.no_grad():
+        (wide, prefix), rounded = behind(torch.float64), behind(torch.bfloat16)
+        exact = question_losses(wide, many, prefix)
+        monkeypatch.setattr(streamed_blocks, "STREAMED_KEYS", 1)
+        for other in (attention.BlockwiseAttention, delta_rotation.PiecewiseAttention):
+            monkeypatch.setattr(other, "apply", lambda *given: pytest.fail("read in blocks"))
+        assert apart(question_losses(rounded[0], many, rounded[1]), exact) < 0.005

@@ -77,13 +77,11 @@ def _in_one_row(
     lengths = torch.tensor([len(ids) for ids in asked], device=model.device)
     owner = torch.repeat_interleave(torch.arange(len(asked), device=model.device), lengths)
     place = torch.arange(len(owner), device=model.device)
-    dtype = prefix.tensors()[0].dtype
-    mask = torch.zeros(len(owner), prefix.length + len(owner), dtype=dtype, device=model.device)
-    seen = (owner[:, None] == owner[None, :]) & (place[:, None] >= place[None, :])
-    mask[:, prefix.length :].masked_fill_(~seen, torch.finfo(dtype).min)
+    own = (owner[:, None] == owner[None, :]) & (place[:, None] >= place[None, :])
     seen_of_prefix = torch.tensor(places, device=model.device)[owner]
-    unseen = torch.arange(prefix.length, device=model.device)[None] >= seen_of_prefix[:, None]
-    mask[:, : prefix.length].masked_fill_(unseen, torch.finfo(dtype).min)
+    seen = torch.cat((torch.arange(prefix.length, device=model.device) < seen_of_prefix[:, None], own), 1)
+    ours = model.device.type == "cpu" and (model.reads_blockwise or model.reads_far)
+    mask = seen if ours else _added(seen, prefix.tensors()[0].dtype)
     # What the mask says already; attention that hears of it reads no question's keys for another.
     alike = model.reads_blockwise and set(places) == {prefix.length}
     given = {"packed_lengths": lengths.tolist()} if alike else {}
@@ -100,6 +98,11 @@ def _in_one_row(
         **given,
     )
     return list(output.logits.split(answers, dim=1))
+
+
+def _added(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The mask as every attention takes it, added to its scores."""
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min)
 
 
 def _in_rows(model: LoadedModel, questions: Sequence[EncodedQuestion], prefix: PrefixCache) -> list[torch.Tensor]:
