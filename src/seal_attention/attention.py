@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What transformers hands to attention -> outputs: on CPUs by blockwise.py where PyTorch's kernel is slow.
+"""What transformers hands to attention -> outputs: on CPUs in blocks, or streamed, where PyTorch's kernel is slow.
 
 That is what continues a shared prefix; and a whole prompt that a backward pass is to come for, in bfloat16 where query
-heads share their keys. Other whole prompts without a mask are PyTorch's own kernel's (docs/log.md), to the bit what a
-stock model answers, and so is everything on a GPU, where FlashAttention itself also continues a cache.
+heads share their keys: by blockwise.py, and behind many keys by streamed_blocks.py. Other whole prompts without a mask
+are PyTorch's own kernel's (docs/log.md), to the bit what a stock model answers, and so is everything on a GPU, where
+FlashAttention itself also continues a cache.
 """
 
 from __future__ import annotations

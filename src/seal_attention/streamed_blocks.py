@@ -47,8 +47,9 @@ class ReadingBlock:
 
 
 def worth_streaming(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None) -> bool:
-    """Whether these are faster read so, and can be: (batch, heads, time, size) each, a mask only of the same for all
-    heads that says yes or no."""
+    """Whether (batch, heads, time, size) each are faster read so, and can be: bfloat16 on a CPU, and no mask but one
+    for all heads that says yes or no.
+    """
     plain = mask is None or (mask.dtype == torch.bool and mask.shape[1] == 1)
     return plain and query.shape[2] >= BLOCK_QUERIES and key.shape[2] >= STREAMED_KEYS and streams(query)
 
