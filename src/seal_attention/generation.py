@@ -103,7 +103,7 @@ class _Read:
 def shared_with(ids: Sequence[int], before: Sequence[int]) -> int:
     """How many leading ids of a prefix need no reading after the prefix `before`: cases of one filler text begin alike.
 
-    None where it is less than an eighth, since a prefix that is read as a whole needs no mask.
+    None of them where they are less than an eighth, since a prefix that is read as a whole needs no mask.
     """
     alike = common_prefix([(*ids, -1), (*before, -2)])
     return alike if 8 * alike >= len(ids) else 0

@@ -148,8 +148,7 @@ class Run:
             if differing:
                 raise UsageError(
                     f"{folder} holds a run with other settings ({'; '.join(differing)}); choose another --out, or "
-                    "repeat the old "
-                    "settings to resume it"
+                    "repeat the old settings to resume it"
                 )
             return cls(folder, settings, resumed=True)
         if folder.exists() and not folder.is_dir():
