@@ -118,8 +118,7 @@ def test_pieces_are_exact_but_for_rounding(rule: Rule, rows: int, kind: str) -> 
     part = rule.part(at[:, :, None], slots[:, None])[:, None]
     queries = [drawn(6, QUERIES, seed) for seed in range(1 + int(part[:, :, seen].max()))]
     tensors = drawn(2, seed=5), drawn(2, seed=6), drawn(2, seed=7)
-    blocks = layout.blocks(streamed_blocks.block_queries(queries[0], tensors[0]))
-    reading = [layout.reading(block, mask, torch.bfloat16) for block in blocks]
+    reading = layout.readings(streamed_blocks.block_queries(queries[0], tensors[0]), mask, torch.bfloat16)
     value, key, far_key = tensors
     found = streamed_blocks.StreamedAttention.apply(reading, SCALE, value, 2, key, far_key, *queries)
     value, key, far_key, *turned = wide(*tensors, *queries)
@@ -214,6 +213,32 @@ def test_an_extended_model_reads_long_prompts_so(
     found = logits(torch.bfloat16)
     assert not torch.equal(found, pieces)
     assert apart(found, exact) < 1.05 * apart(pieces, exact)
+
+
+def test_all_layers_keep_what_their_blocks_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, right = (
+        SelfExtend(3, 10).apply(tiny.load("llama", torch.bfloat16, max_position_embeddings=24)),
+        tiny.example(),
+    )
+    many = tuple(EncodedQuestion(q.suffix_ids * 30, q.answer_ids) for q in right.questions)
+    kept: list[object] = []
+    apply = streamed_blocks.StreamedAttention.apply
+
+    def noted(reading: object, *others: object) -> torch.Tensor:
+        kept.append(reading)
+        return apply(reading, *others)
+
+    monkeypatch.setattr(streamed_blocks, "STREAMED_KEYS", 1)
+    monkeypatch.setattr(delta_rotation.StreamedAttention, "apply", noted)
+    with torch.no_grad():
+        prefix = PrefixCache.prefill(model, right.prefix_ids * 10)  # causal
+        read = len(kept)
+        question_losses(model, many, prefix)  # masked
+    layers = len(model.projections)
+    assert read >= layers > 1
+    assert len(kept) == read + layers
+    for start in range(0, len(kept), layers):
+        assert all(reading is kept[start] for reading in kept[start : start + layers])
 
 
 @pytest.mark.parametrize("method", [None, SelfExtend(3, 10)], ids=["plain", "self-extend"])

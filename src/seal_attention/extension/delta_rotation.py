@@ -144,7 +144,8 @@ class _Placed:
         """(batch, heads, queries, value_size)."""
         layout = self.layouts[mask is None]
         streamed = worth_streaming(query, key, mask)
-        blocks = layout.blocks(block_queries(query, key)) if streamed else blocks_for(layout, query, key)
+        rows = block_queries(query, key)
+        blocks = layout.blocks(rows) if streamed else blocks_for(layout, query, key)
         far = [piece.run.stop for block in blocks for piece in block.pieces if piece.part]
         stop = max(far, default=0)
         if stop not in self.key_angles:
@@ -153,8 +154,9 @@ class _Placed:
         far_key = self.rotation.turned(key[:, :, :stop], self.key_angles[stop])
         far_queries = [self.rotation.turned(query, angles) for angles in self.query_angles]
         if streamed:
-            reading = [layout.reading(block, mask, key.dtype) for block in blocks]
-            return StreamedAttention.apply(reading, scale, value, 2, key, far_key, query, *far_queries)
+            return StreamedAttention.apply(
+                layout.readings(rows, mask, key.dtype), scale, value, 2, key, far_key, query, *far_queries
+            )
         return PiecewiseAttention.apply(layout, mask, scale, value, key, far_key, query, *far_queries)
 
 

@@ -68,6 +68,9 @@ class Layout:
     keys: torch.Tensor
     causal: bool
     _planned: dict[int, tuple[Block, ...]] = field(default_factory=dict, repr=False)
+    _read: dict[tuple[int, torch.dtype], tuple[torch.Tensor | None, tuple[ReadingBlock, ...]]] = field(
+        default_factory=dict, repr=False
+    )
 
     @property
     def near(self) -> bool:
@@ -109,11 +112,20 @@ class Layout:
             seen = seen & (slots <= self._slot(places[:, None]))
         return seen[:, None]
 
-    def reading(self, block: Block, mask: torch.Tensor | None, dtype: torch.dtype) -> ReadingBlock:
-        """What the block reads of each piece, for keys of that type: the unclear slots apart from those that all read.
+    def readings(self, rows: int, mask: torch.Tensor | None, dtype: torch.dtype) -> tuple[ReadingBlock, ...]:
+        """What `blocks(rows)` read, for keys of that type; `mask` is (batch or 1, 1, queries, slots), True where seen.
 
-        `mask` is (batch or 1, 1, queries, slots), True where seen, or None.
+        Made once for all layers that are given the same mask: each layer's graph keeps it (2 GB of all at 16k, were
+        it made for each).
         """
+        given, readings = self._read.get((rows, dtype), (None, ()))
+        if not readings or given is not mask:
+            readings = tuple(self._reading(block, mask, dtype) for block in self.blocks(rows))
+            self._read[rows, dtype] = mask, readings
+        return readings
+
+    def _reading(self, block: Block, mask: torch.Tensor | None, dtype: torch.dtype) -> ReadingBlock:
+        """What the block reads of each piece: the unclear slots apart from those that all read."""
         reads = []
         for piece in block.pieces:
             ends = piece.run.start, piece.unclear.start, piece.unclear.stop, piece.run.stop
