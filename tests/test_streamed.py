@@ -216,10 +216,8 @@ def test_an_extended_model_reads_long_prompts_so(
 
 
 def test_all_layers_keep_what_their_blocks_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, right = (
-        SelfExtend(3, 10).apply(tiny.load("llama", torch.bfloat16, max_position_embeddings=24)),
-        tiny.example(),
-    )
+    model = SelfExtend(3, 10).apply(tiny.load("llama", torch.bfloat16, max_position_embeddings=24))
+    right = tiny.example()
     many = tuple(EncodedQuestion(q.suffix_ids * 30, q.answer_ids) for q in right.questions)
     kept: list[object] = []
     apply = streamed_blocks.StreamedAttention.apply

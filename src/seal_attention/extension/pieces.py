@@ -113,7 +113,7 @@ class Layout:
         return seen[:, None]
 
     def readings(self, rows: int, mask: torch.Tensor | None, dtype: torch.dtype) -> tuple[ReadingBlock, ...]:
-        """What `blocks(rows)` read, for keys of that type; `mask` is (batch or 1, 1, queries, slots), True where seen.
+        """What `blocks(rows)` read, for keys of that type; `mask`, if any: (batch or 1, 1, queries, slots), True: seen.
 
         Made once for all layers that are given the same mask: each layer's graph keeps it (2 GB of all at 16k, were
         it made for each).
